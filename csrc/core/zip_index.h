@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of records of an archive, read from its central directory and
+ * proven against invariants Z1-Z9 and Z12. It never inflates and never looks
+ * at a payload.
+ */
+#ifndef PTIO_ZIP_INDEX_H
+#define PTIO_ZIP_INDEX_H
+
+#include "hash.h"
+#include "limits.h"
+#include "source.h"
+
+#define PTIO_NO_RECORD UINT32_MAX
+
+enum { PTIO_ZIP_STORED = 0, PTIO_ZIP_DEFLATED = 8 };
+
+typedef struct {
+    uint64_t header; /* offset of the local header */
+    uint64_t data;   /* offset of the payload; 0 until the local header is proven */
+    uint64_t csize;  /* bytes of the payload in the file */
+    uint64_t usize;  /* bytes of the record */
+    uint32_t crc;    /* of the record; 0 with usize > 0 means "not computed" */
+    uint32_t name;   /* where the whole name begins in `directory` */
+    uint32_t entry;  /* its number in the central directory, for libzip */
+    uint16_t name_length;
+    uint16_t method;
+    uint16_t flags;
+} ptio_record;
+
+typedef struct {
+    uint8_t *directory; /* private copy of the central directory */
+    uint64_t directory_offset;
+    uint64_t directory_size;
+    ptio_record *records; /* in directory order, without directory entries */
+    uint32_t count;
+    const uint8_t *stem; /* the common top directory, without '/' */
+    uint16_t stem_length;
+    ptio_hash_key hash_key;
+    uint32_t *table; /* open addressing: hash of the folded name -> record + 1 */
+    uint32_t table_mask;
+} ptio_zip_index;
+
+/* Z1-Z7, Z9. Nothing is allocated for an entry before the directory's size
+ * shows that it can exist. */
+ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *limits,
+                                ptio_zip_index *out, ptio_error *err) PTIO_MUST_CHECK;
+
+/* The record "<stem>/<directory><name>", exactly, or PTIO_NO_RECORD. directory
+ * is "" or ends in '/'. */
+uint32_t ptio_zip_find(const ptio_zip_index *index, const char *directory, const void *name,
+                       size_t name_length);
+
+/* Z8: proves the local header (and the data descriptor) of one record against
+ * the directory and sets record->data. Different records may be proven by
+ * different threads. */
+ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uint32_t record,
+                           ptio_error *err) PTIO_MUST_CHECK;
+
+/* The whole name of a record, as it stands in the archive. */
+const uint8_t *ptio_zip_name(const ptio_zip_index *index, uint32_t record, size_t *length);
+
+/* Offset of the first byte behind a record's payload and data descriptor; the
+ * record is proven. */
+uint64_t ptio_zip_record_end(const ptio_zip_index *index, uint32_t record);
+
+void ptio_zip_index_free(ptio_zip_index *index);
+
+#endif

@@ -1,0 +1,84 @@
+"""The C extension. Private: use `ptio.load` and `ptio.verify`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+class Source:
+    """The bytes of one file. Closed when the last reference goes; arrays keep their own hold on a mapping."""
+
+    size: int
+    mapped: bool
+    @staticmethod
+    def from_path(path: bytes, mmap: str) -> Source: ...  # mmap: "auto" | "always" | "never"
+    @staticmethod
+    def from_fd(fd: int, base: int, mmap: str) -> Source: ...
+    @staticmethod
+    def from_bytes(data: bytes, base: int) -> Source: ...  # borrowed, never copied
+    @staticmethod
+    def from_file(file: Any, base: int, size: int) -> Source: ...  # seek() and readinto() or read(), under the GIL
+    def close(self) -> None: ...
+
+class Record(NamedTuple):
+    name: str  # whole member name, surrogateescape never needed: names are UTF-8
+    offset: int  # of the payload in the file; -1 while its local header is not proven
+    compressed_size: int
+    size: int
+    crc32: int
+    method: int
+
+class TensorInfo(NamedTuple):
+    path: tuple[Any, ...]  # dict keys and list positions from the root; () for the root itself
+    kind: str  # "tensor", "storage", "quantized", "raw"
+    dtype: str  # torch's name without "torch.", e.g. "bfloat16"
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]  # in elements
+    storage_offset: int  # in elements
+    nbytes: int  # of the elements, aliases counted each time
+    storage: str | None  # key of the storage; None for a tensor without data
+    storage_nbytes: int
+    location: str  # device tag, "cpu", "cuda:0" ...
+    requires_grad: bool
+    record: str | None  # member that holds the storage
+
+class Finding(NamedTuple):
+    exception: str  # class of ptio's tree, "ChecksumError" ...; "" for a note
+    kind: str  # "CHECKSUM", "ZIP_AMBIGUOUS", ..., "CRC_NOT_COMPUTED"
+    message: str
+    record: str
+    offset: int | None
+
+class Checkpoint:
+    """A parsed and vetted checkpoint: nothing of it has been built yet."""
+
+    format: str  # "zip"
+    byteorder: str  # "little" | "big"
+    pickle_size: int
+    def __new__(
+        cls,
+        source: Source,
+        *,
+        limits: tuple[int, int, int, int, int, int],  # pickle_bytes, objects, object_bytes, inflated_bytes, depth, hash_work
+        inert: bool,
+        allow: Sequence[str],  # "module.name" or group names
+        encoding: str,
+        path: str | None,
+    ) -> Checkpoint: ...
+    def build(
+        self,
+        *,
+        verify: bool | None,
+        private: bool,  # no views of the mapping
+        threads: int,  # 0 = automatic
+        progress: Callable[[int, int], Any] | None,
+    ) -> Any: ...
+    def records(self) -> list[Record]: ...
+    def tensors(self) -> list[TensorInfo]: ...
+    def check(self, *, threads: int, progress: Callable[[int, int], Any] | None) -> list[Finding]: ...
+
+class Storage:
+    """Keeps the bytes of one storage alive; the base of the arrays that view it."""
+
+    key: str
+    nbytes: int
+
+def versions() -> dict[str, str]: ...  # of the C libraries: {"libzip": ..., "zlib": ..., "libdeflate": ...}
