@@ -27,7 +27,7 @@ typedef struct {
     ptio_status status;
     int sys_errno;      /* of a PTIO_E_IO */
     const char *check;  /* id of the check that failed ("Z4.count"), never NULL */
-    uint64_t offset;    /* byte inside the record, or inside the file where record is "" */
+    uint64_t offset;    /* byte of the file where the check is one of F or Z, else of the record */
     char record[PTIO_ERROR_RECORD]; /* member of the archive, escaped */
     char message[PTIO_ERROR_TEXT];
 } ptio_error;
@@ -63,8 +63,10 @@ bool ptio_check_is_on(const char *id);
 
 #define PTIO_CHECK(condition, id, err, status, offset, ...)                        \
     do {                                                                           \
-        if (PTIO_UNLIKELY(!(condition)) && ptio_check_is_on(id))                   \
-            return ptio_fail((err), PTIO_E_##status, (id), (offset), __VA_ARGS__); \
+        if (PTIO_UNLIKELY(!(condition)) && ptio_check_is_on(id)) {                 \
+            ptio_fail((err), PTIO_E_##status, (id), (offset), __VA_ARGS__);        \
+            return PTIO_E_##status; /* a constant: compilers see that it failed */ \
+        }                                                                          \
     } while (0)
 
 /* Hands a failure on. */

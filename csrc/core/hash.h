@@ -16,4 +16,7 @@ ptio_status ptio_hash_key_new(ptio_hash_key *out, ptio_error *err) PTIO_MUST_CHE
 
 uint64_t ptio_hash(const ptio_hash_key *key, const void *bytes, size_t n);
 
+/* The same for names that differ only in the case of ASCII letters. */
+uint64_t ptio_hash_folded(const ptio_hash_key *key, const void *bytes, size_t n);
+
 #endif

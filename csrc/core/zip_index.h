@@ -8,7 +8,7 @@
 #define PTIO_ZIP_INDEX_H
 
 #include "hash.h"
-#include "limits.h"
+#include "load_limits.h"
 #include "source.h"
 
 #define PTIO_NO_RECORD UINT32_MAX
@@ -17,6 +17,7 @@ enum { PTIO_ZIP_STORED = 0, PTIO_ZIP_DEFLATED = 8 };
 
 typedef struct {
     uint64_t header; /* offset of the local header */
+    uint64_t limit;  /* offset of the next header or of the directory: the record ends before it */
     uint64_t data;   /* offset of the payload; 0 until the local header is proven */
     uint64_t csize;  /* bytes of the payload in the file */
     uint64_t usize;  /* bytes of the record */
@@ -26,6 +27,7 @@ typedef struct {
     uint16_t name_length;
     uint16_t method;
     uint16_t flags;
+    uint16_t descriptor; /* bytes of the data descriptor; known once the local header is proven */
 } ptio_record;
 
 typedef struct {
@@ -37,7 +39,8 @@ typedef struct {
     const uint8_t *stem; /* the common top directory, without '/' */
     uint16_t stem_length;
     ptio_hash_key hash_key;
-    uint32_t *table; /* open addressing: hash of the folded name -> record + 1 */
+    uint64_t inflated_bytes; /* sum of usize over all compressed records, or UINT64_MAX */
+    uint64_t *table; /* open addressing by the folded name below the stem: hash bits, record + 1 */
     uint32_t table_mask;
 } ptio_zip_index;
 
@@ -56,6 +59,12 @@ uint32_t ptio_zip_find(const ptio_zip_index *index, const char *directory, const
  * different threads. */
 ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uint32_t record,
                            ptio_error *err) PTIO_MUST_CHECK;
+
+/* The same from bytes of the file that were read before, n of them from offset
+ * `from` on. Where the record reaches out of them, *covered is false and nothing
+ * is proven. */
+ptio_status ptio_zip_prove_in(ptio_zip_index *index, uint32_t record, const uint8_t *bytes, uint64_t from,
+                              uint64_t n, bool *covered, ptio_error *err) PTIO_MUST_CHECK;
 
 /* The whole name of a record, as it stands in the archive. */
 const uint8_t *ptio_zip_name(const ptio_zip_index *index, uint32_t record, size_t *length);

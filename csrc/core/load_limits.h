@@ -3,8 +3,8 @@
  * What one load may spend. The caller sets the fields; 0 in a field that says
  * "automatic" means: from the size of the file.
  */
-#ifndef PTIO_LIMITS_H
-#define PTIO_LIMITS_H
+#ifndef PTIO_LOAD_LIMITS_H
+#define PTIO_LOAD_LIMITS_H
 
 #include "base.h"
 

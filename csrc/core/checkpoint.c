@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opens a zip checkpoint: sniff, index, the small records, the pickle, vetting.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "checkpoint.h"
+#include "pickle_parse.h"
+#include "record_read.h"
+#include "sniff.h"
+#include "vet.h"
+
+enum { MAX_SMALL_RECORD = 64 };
+
+static ptio_status check_kind(const ptio_source *source, ptio_error *err) {
+    ptio_sniffed file;
+    PTIO_TRY(ptio_sniff(source, &file, err));
+    if (file.kind == PTIO_FILE_ZIP) return PTIO_OK;
+    bool checkpoint = file.kind != PTIO_FILE_OTHER;
+    return ptio_fail(err, checkpoint ? PTIO_E_FORMAT_UNSUPPORTED : PTIO_E_NOT_A_CHECKPOINT, "Z1.kind", 0,
+                     "this is %s, not a checkpoint that torch.save wrote as a zip archive%s%s", file.name,
+                     file.hint == NULL ? "" : "; ", file.hint == NULL ? "" : file.hint);
+}
+
+static uint32_t find(const ptio_checkpoint *c, const char *name) {
+    return ptio_zip_find(&c->index, "", name, strlen(name));
+}
+
+/* Archives of torch that are no checkpoints of torch.save. */
+static ptio_status check_archive(const ptio_checkpoint *c, ptio_error *err) {
+    static const struct {
+        const char *member, *what;
+    } others[] = {{"constants.pkl", "a TorchScript archive: open it with torch.jit.load"},
+                  {".data/extern_modules", "a torch.package archive: open it with torch.package"},
+                  {"archive_format", "a torch.export archive: open it with torch.export.load"},
+                  {"bytecode.pkl", "a mobile TorchScript archive: open it with torch.jit.mobile"}};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (find(c, others[i].member) != PTIO_NO_RECORD)
+            return ptio_fail(err, PTIO_E_FORMAT_UNSUPPORTED, "Z7.kind", PTIO_NO_OFFSET, "this is %s",
+                             others[i].what);
+    PTIO_CHECK(c->pickle_record != PTIO_NO_RECORD, "Z7.pickle", err, RECORD_MISSING, PTIO_NO_OFFSET,
+               "the archive has no data.pkl");
+    return PTIO_OK;
+}
+
+/* A record of a few bytes; *size is 0 and *text NULL where it is missing. */
+static ptio_status read_small(const ptio_source *source, ptio_checkpoint *c, const char *name,
+                              const ptio_limits *limits, uint8_t **text, size_t *size, ptio_error *err) {
+    uint32_t record = find(c, name);
+    *text = NULL;
+    *size = 0;
+    if (record == PTIO_NO_RECORD) return PTIO_OK;
+    PTIO_TRY(ptio_record_slurp(source, &c->index, record, MAX_SMALL_RECORD, limits, text, err));
+    *size = (size_t)c->index.records[record].usize;
+    return PTIO_OK;
+}
+
+static bool machine_is_big_endian(void) {
+    const uint16_t one = 1;
+    uint8_t first;
+    memcpy(&first, &one, 1);
+    return first == 0;
+}
+
+/* Files of torch < 2.0 lack the record and were written by little-endian machines. */
+static ptio_status read_byte_order(const ptio_source *source, ptio_checkpoint *c, const ptio_limits *limits,
+                                   ptio_error *err) {
+    uint8_t *text;
+    size_t size;
+    PTIO_TRY(read_small(source, c, "byteorder", limits, &text, &size, err));
+    bool little = text == NULL || (size == 6 && memcmp(text, "little", 6) == 0);
+    bool big = text != NULL && size == 3 && memcmp(text, "big", 3) == 0;
+    ptio_free(text);
+    PTIO_CHECK(little || big, "T6.order", err, METADATA_MALFORMED, 0,
+               "record byteorder says neither 'little' nor 'big'");
+    c->big_endian = big;
+    c->swap = big != machine_is_big_endian();
+    return PTIO_OK;
+}
+
+/* torch has written 3 and up; it reads 1 to 10. */
+static ptio_status check_version(const ptio_source *source, ptio_checkpoint *c, const ptio_limits *limits,
+                                 ptio_error *err) {
+    uint8_t *text;
+    size_t size;
+    uint32_t version = 0;
+    PTIO_TRY(read_small(source, c, "version", limits, &text, &size, err));
+    bool present = text != NULL;
+    for (size_t i = 0; i < size && version < 1000; i++)
+        if (text[i] >= '0' && text[i] <= '9') version = version * 10 + (uint32_t)(text[i] - '0');
+    ptio_free(text);
+    PTIO_CHECK(!present || (version >= 1 && version <= 10), "Z7.version", err, FORMAT_UNSUPPORTED, 0,
+               "the archive's format version is %u, 1 to 10 are known", version);
+    return PTIO_OK;
+}
+
+static ptio_status read_pickle(const ptio_source *source, ptio_checkpoint *c, const ptio_limits *limits,
+                               ptio_error *err) {
+    PTIO_TRY(ptio_record_slurp(source, &c->index, c->pickle_record, limits->pickle_bytes, limits,
+                               &c->pickle, err));
+    c->pickle_size = c->index.records[c->pickle_record].usize;
+    return PTIO_OK;
+}
+
+/* A stream that breaks off may still have named what it must not: that is the
+ * worse news, so it comes first. */
+static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
+    ptio_error parse_error = *err, ignored;
+    bool refused = parse_error.status == PTIO_E_PICKLE_MALFORMED ||
+                   parse_error.status == PTIO_E_OPCODE_FORBIDDEN;
+    if (!refused || ptio_vet_globals(c, options, &ignored) != PTIO_OK || c->forbidden_count == 0)
+        return parse_error.status;
+    ptio_status status = ptio_vet_report_forbidden(c, err);
+    size_t used = strlen(err->message);
+    snprintf(err->message + used, sizeof err->message - used, "; and the pickle is broken: %s",
+             parse_error.message);
+    return status;
+}
+
+static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
+    ptio_parse_options parse = {.max_nodes = options->limits.objects,
+                                .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
+                                .inert_opcodes = options->inert,
+                                .stop_before_node = PTIO_NO_NODE};
+    ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
+    status = status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
+    if (status != PTIO_OK && err->record[0] == '\0') {
+        size_t length;
+        const uint8_t *name = ptio_zip_name(&c->index, c->pickle_record, &length);
+        ptio_error_in_record(err, name, length);
+    }
+    return status;
+}
+
+ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
+                                 ptio_checkpoint *out, ptio_error *err) {
+    const ptio_limits *limits = &options->limits;
+    memset(out, 0, sizeof *out);
+    out->file_size = source->size;
+    PTIO_TRY(check_kind(source, err));
+    PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
+    out->pickle_record = find(out, "data.pkl");
+    PTIO_TRY(check_archive(out, err));
+    PTIO_TRY(check_version(source, out, limits, err));
+    PTIO_TRY(read_byte_order(source, out, limits, err));
+    PTIO_TRY(read_pickle(source, out, limits, err));
+    return parse_and_vet(out, options, err);
+}
+
+void ptio_checkpoint_free(ptio_checkpoint *c) {
+    ptio_zip_index_free(&c->index);
+    ptio_graph_free(&c->graph);
+    ptio_free(c->pickle);
+    ptio_free(c->storages);
+    ptio_free(c->tensors);
+    ptio_free(c->dims);
+    ptio_free(c->numpy_dtypes);
+    ptio_free(c->forbidden);
+    memset(c, 0, sizeof *c);
+}

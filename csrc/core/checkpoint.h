@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A checkpoint, parsed and proven: the graph of its pickle, the tables of its
+ * storages and tensors, the records that hold their bytes. Loading, listing,
+ * verifying and scanning all start here, so they cannot disagree.
+ */
+#ifndef PTIO_CHECKPOINT_H
+#define PTIO_CHECKPOINT_H
+
+#include "dtype.h"
+#include "graph.h"
+#include "load_limits.h"
+#include "zip_index.h"
+
+typedef struct {
+    uint64_t bytes;     /* exactly those of its record */
+    uint32_t record;    /* PTIO_NO_RECORD: no data (meta) */
+    uint8_t dtype;      /* of a typed storage; UINT8 for an untyped one */
+    uint8_t swap_bytes; /* unit of byte order; 0 = not known yet */
+    ptio_ref key;       /* text nodes */
+    ptio_ref location;
+} ptio_storage;
+
+enum {
+    PTIO_T_REQUIRES_GRAD = 1,
+    PTIO_T_CONJ = 2, /* the value is the conjugate of what is stored */
+    PTIO_T_NEG = 4,  /* the value is the negative of what is stored */
+    PTIO_T_QUANTIZED = 8
+};
+
+#define PTIO_NO_STORAGE UINT32_MAX
+
+typedef struct {
+    uint64_t offset;   /* elements before the first one */
+    uint64_t elements; /* product of the sizes */
+    uint32_t storage;  /* PTIO_NO_STORAGE: no data (meta) */
+    uint32_t dims;     /* index into `dims`: ndim sizes, then ndim strides, in elements */
+    uint8_t dtype;
+    uint8_t ndim;
+    uint8_t flags;
+    bool contiguous;   /* the strides are those of a C array */
+    ptio_ref quantizer; /* argument tuple (qscheme, ...) of a quantized tensor */
+} ptio_tensor;
+
+/* What a pickled numpy.dtype says, as far as proofs need it. */
+typedef struct {
+    uint64_t item_bytes; /* 0 while a flexible type waits for its BUILD */
+    char kind;           /* as numpy.dtype.kind, '?' for bool */
+    bool has_objects;
+    bool structured;
+    bool in_use; /* an array, a field or a scalar relies on it: no further BUILD */
+} ptio_numpy_dtype;
+
+typedef struct {
+    bool inert;            /* unknown globals become data */
+    bool bytes_encoding;   /* encoding="bytes": Python 2 strings stay bytes */
+    const char *const *allow; /* "module.name" or group names */
+    size_t allow_count;
+    ptio_limits limits;
+} ptio_checkpoint_options;
+
+typedef struct {
+    ptio_zip_index index;
+    uint64_t file_size;
+    uint8_t *pickle;
+    uint64_t pickle_size;
+    uint32_t pickle_record;
+    bool big_endian; /* byte order of the file ... */
+    bool swap;       /* ... which is not this machine's */
+
+    ptio_graph graph;
+    ptio_storage *storages;
+    size_t storage_count, storage_capacity;
+    ptio_tensor *tensors;
+    size_t tensor_count, tensor_capacity;
+    int64_t *dims;
+    size_t dim_count, dim_capacity;
+    ptio_numpy_dtype *numpy_dtypes;
+    size_t numpy_dtype_count, numpy_dtype_capacity;
+
+    /* Globals that nobody allows, in stream order: filled also when opening
+     * fails, for the error that lists them all. */
+    ptio_global_use *forbidden;
+    size_t forbidden_count, forbidden_capacity;
+
+    uint64_t object_bytes; /* what the objects of the result will cost */
+} ptio_checkpoint;
+
+/* Opens what torch.save wrote. On failure *out still answers
+ * for `forbidden` and must be freed. */
+ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
+                                 ptio_checkpoint *out, ptio_error *err) PTIO_MUST_CHECK;
+void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
+
+/* Module and name of a GLOBAL, MARKER or OPAQUE node. */
+void ptio_global_name(const ptio_graph *graph, ptio_ref node, const uint8_t **module,
+                      size_t *module_size, const uint8_t **name, size_t *name_size);
+
+static inline const int64_t *ptio_tensor_sizes(const ptio_checkpoint *c, const ptio_tensor *t) {
+    return c->dims + t->dims;
+}
+
+static inline const int64_t *ptio_tensor_strides(const ptio_checkpoint *c, const ptio_tensor *t) {
+    return c->dims + t->dims + t->ndim;
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Bytes of a pickle -> graph. Iterative, touches no Python, runs nothing: it
+ * proves the stream's own grammar (invariants P1-P5, P9) and leaves meaning to
+ * vetting.
+ */
+#ifndef PTIO_PICKLE_PARSE_H
+#define PTIO_PICKLE_PARSE_H
+
+#include "graph.h"
+#include "load_limits.h"
+
+typedef struct {
+    uint64_t max_nodes;
+    uint64_t max_bytes;        /* memory of the graph */
+    bool inert_opcodes;        /* INST, OBJ and NEWOBJ_EX are data instead of refused */
+    ptio_ref stop_before_node; /* for ptio_pickle_locate; else PTIO_NO_NODE */
+} ptio_parse_options;
+
+/* Parses one pickle that ends exactly at pickle + size. The graph keeps
+ * pointing into pickle. On failure the graph holds what was read so far, for
+ * reports; the caller frees it in either case. */
+ptio_status ptio_pickle_parse(const uint8_t *pickle, uint64_t size, const ptio_parse_options *options,
+                              ptio_graph *graph, ptio_error *err) PTIO_MUST_CHECK;
+
+/* Offset of the opcode that made a node, found by parsing once more: nodes
+ * need not carry what only error messages ask for. */
+uint64_t ptio_pickle_locate(const uint8_t *pickle, uint64_t size, ptio_ref node);
+
+const char *ptio_opcode_name(uint8_t opcode); /* NULL if it is none */
+
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Dict keys and set members (invariant P12): which values may be one, and that
+ * no file can make hashing quadratic. Python's hashes of numbers and tuples are
+ * not keyed, so they are computed here as CPython does; keys whose hash we do
+ * not compute count as if all of them collided.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "utf8.h"
+#include "vet.h"
+
+enum { MAX_KEY_DEPTH = 8, FREE_KEY_PARTS = 1 << 20 };
+
+/* --- items of a container at this point of the stream ------------------------------- */
+
+static void enter_fill(ptio_items *items, ptio_node_kind kind) {
+    const ptio_graph *graph = items->v->graph;
+    while (items->fill != 0 && items->fill < items->v->now &&
+           graph->nodes[items->fill].kind != kind)
+        items->fill = ptio_next_fill(graph, items->container, items->fill);
+    if (items->fill != 0 && items->fill < items->v->now) {
+        items->at = graph->nodes[items->fill].first;
+        items->end = items->at + graph->nodes[items->fill].count;
+    } else {
+        items->fill = 0;
+    }
+}
+
+ptio_items ptio_vet_items(const ptio_vetting *v, ptio_ref container, ptio_node_kind fill_kind) {
+    const ptio_node *node = vet_node(v, container);
+    ptio_items items = {.v = v, .container = container};
+    if (node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET) {
+        items.at = node->first;
+        items.end = node->first + node->count;
+    } else {
+        items.fill = ptio_first_fill(v->graph, container);
+        enter_fill(&items, fill_kind);
+    }
+    return items;
+}
+
+bool ptio_items_next(ptio_items *items, ptio_ref *item) {
+    const ptio_graph *graph = items->v->graph;
+    while (items->at == items->end) {
+        if (items->fill == 0) return false;
+        ptio_node_kind kind = graph->nodes[items->fill].kind;
+        items->fill = ptio_next_fill(graph, items->container, items->fill);
+        enter_fill(items, kind);
+        if (items->fill == 0) return false;
+    }
+    *item = ptio_follow(graph, graph->refs[items->at++]);
+    return true;
+}
+
+/* --- which values may be keys ---------------------------------------------------------- */
+
+/* In [-2**63, 2**64): eight bytes, or nine whose last is 0. */
+static bool fits_key(const ptio_vetting *v, const ptio_node *node) {
+    return node->kind == PTIO_N_BIG_INT && node->a == 9 && ptio_text(v->graph, node)[8] == 0;
+}
+
+static bool big_decimal_fits_key(const ptio_vetting *v, const ptio_node *node) {
+    static const char most[] = "18446744073709551615";
+    const uint8_t *digits = ptio_text(v->graph, node);
+    size_t size = node->a;
+    while (size > 1 && digits[0] == '0') digits++, size--;
+    if (digits[0] == '-') return size == 20 && memcmp(digits, "-9223372036854775808", 20) == 0;
+    return size < sizeof most - 1 || (size == sizeof most - 1 && memcmp(digits, most, size) <= 0);
+}
+
+/* Depth is bounded by MAX_KEY_DEPTH, so this recursion is too; the budget keeps
+ * one large tuple from being hashed over and over. */
+static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
+    const ptio_node *node = vet_value(v, ref);
+    ptio_ref item;
+    VET_CHECK(v, depth <= MAX_KEY_DEPTH, "P12.depth", LIMIT,
+              "a key nests tuples deeper than %d", MAX_KEY_DEPTH);
+    VET_CHECK(v, v->key_parts++ < FREE_KEY_PARTS + 16 * (uint64_t)v->graph->count, "P12.parts", LIMIT,
+              "tuples are used as keys too often to be hashed in bounded time");
+    switch (node->kind) {
+    case PTIO_N_NONE: case PTIO_N_FALSE: case PTIO_N_TRUE: case PTIO_N_INT: case PTIO_N_FLOAT:
+    case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR: case PTIO_N_DTYPE: case PTIO_N_NAMED:
+    case PTIO_N_OPAQUE: case PTIO_N_OPAQUE_STACK: case PTIO_N_OPAQUE_CALL:
+        return PTIO_OK;
+    case PTIO_N_BIG_INT:
+    case PTIO_N_BIG_DECIMAL:
+        VET_CHECK(v, node->kind == PTIO_N_BIG_INT ? fits_key(v, node) : big_decimal_fits_key(v, node),
+                  "P12.int", VALUE_UNSUPPORTED, "an int key beyond 64 bit");
+        return PTIO_OK;
+    case PTIO_N_TUPLE:
+    case PTIO_N_FROZENSET:
+        for (ptio_items items = ptio_vet_items(v, ptio_follow(v->graph, ref), PTIO_N_APPEND);
+             ptio_items_next(&items, &item);)
+            PTIO_TRY(check_key(v, item, depth + 1));
+        return PTIO_OK;
+    case PTIO_N_MARKER: /* the final walk refuses it as a value, with its name */
+        return PTIO_OK;
+    default:
+        VET_CHECK(v, node->kind == PTIO_N_MADE && (node->flags & PTIO_F_HASHABLE), "P12.hashable",
+                  PICKLE_MALFORMED, "%s is used as a dict key or set member", ptio_vet_kind_name(v, ref));
+        return PTIO_OK; /* its handler has proven the parts */
+    }
+}
+
+static ptio_status note_keyed(ptio_vetting *v, ptio_ref container) {
+    void *items = v->keyed;
+    if (v->keyed_count > 0 && v->keyed[v->keyed_count - 1] == container) return PTIO_OK;
+    PTIO_TRY(ptio_grow(&items, &v->keyed_capacity, v->keyed_count + 1, sizeof(ptio_ref), v->err));
+    v->keyed = items;
+    v->keyed[v->keyed_count++] = container;
+    return PTIO_OK;
+}
+
+ptio_status ptio_vet_key(ptio_vetting *v, ptio_ref container, ptio_ref key) {
+    PTIO_TRY(check_key(v, key, 0));
+    return note_keyed(v, container);
+}
+
+/* --- Python's hashes ---------------------------------------------------------------------- */
+
+#define HASH_MODULUS ((UINT64_C(1) << 61) - 1)
+enum { HASH_BITS = 61 };
+
+static uint64_t finish(uint64_t magnitude, bool negative) {
+    uint64_t hash = negative ? 0 - magnitude : magnitude;
+    return hash == UINT64_MAX ? UINT64_MAX - 1 : hash; /* -1 becomes -2 */
+}
+
+static uint64_t hash_integer(int64_t value) {
+    uint64_t magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    return finish(magnitude % HASH_MODULUS, value < 0);
+}
+
+static uint64_t hash_double(double value) {
+    int exponent;
+    uint64_t hash = 0;
+    if (isinf(value)) return finish(314159, value < 0);
+    if (isnan(value)) return 0;
+    double rest = frexp(fabs(value), &exponent);
+    while (rest != 0) {
+        hash = (hash << 28 & HASH_MODULUS) | hash >> (HASH_BITS - 28);
+        rest *= 268435456.0; /* 2**28 */
+        exponent -= 28;
+        uint64_t whole = (uint64_t)rest;
+        rest -= (double)whole;
+        hash += whole;
+        if (hash >= HASH_MODULUS) hash -= HASH_MODULUS;
+    }
+    unsigned turn = (unsigned)(exponent >= 0 ? exponent % HASH_BITS
+                                             : HASH_BITS - 1 - (-1 - exponent) % HASH_BITS);
+    if (turn > 0) hash = (hash << turn & HASH_MODULUS) | hash >> (HASH_BITS - turn);
+    return finish(hash, value < 0);
+}
+
+/* FNV-1a: Python's own is keyed per process, so only equal texts need be equal. */
+static uint64_t hash_text(const uint8_t *text, size_t size) {
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    for (size_t i = 0; i < size; i++) hash = (hash ^ text[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
+    const uint64_t p1 = UINT64_C(11400714785074694791), p2 = UINT64_C(14029467366897019727),
+                   p5 = UINT64_C(2870177450012600261);
+    const ptio_node *node = vet_value(v, ref);
+    uint64_t hash = p5;
+    switch (node->kind) {
+    case PTIO_N_FALSE: return 0;
+    case PTIO_N_TRUE: return 1;
+    case PTIO_N_INT: return hash_integer(node->integer);
+    case PTIO_N_FLOAT: return hash_double(node->real);
+    case PTIO_N_BIG_INT:
+        return fits_key(v, node) ? ptio_le64(ptio_text(v->graph, node)) % HASH_MODULUS : 0;
+    case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR:
+        return hash_text(ptio_text(v->graph, node), node->a);
+    case PTIO_N_TUPLE: /* depth and size were proven when it became a key */
+        for (uint32_t i = 0; i < node->count; i++) {
+            hash += hash_key(v, vet_item(v, node, i)) * p2;
+            hash = (hash << 31 | hash >> 33) * p1;
+        }
+        return hash + (node->count ^ (p5 ^ UINT64_C(3527539)));
+    case PTIO_N_NONE: case PTIO_N_DTYPE: case PTIO_N_NAMED:
+        return UINT64_C(0x9E3779B97F4A7C15) * (node->kind + UINT64_C(64) * node->sub + 1);
+    case PTIO_N_OPAQUE: case PTIO_N_OPAQUE_STACK: case PTIO_N_OPAQUE_CALL:
+        return UINT64_C(0x9E3779B97F4A7C15) * ptio_follow(v->graph, ref); /* by identity */
+    default: return UINT64_C(0xD1B54A32D192ED03) * (node->kind + UINT64_C(64) * node->sub + 1);
+    }
+}
+
+/* --- the budget ------------------------------------------------------------------------------ */
+
+typedef struct {
+    uint64_t *items;
+    size_t count, capacity;
+} hash_list;
+
+static ptio_status add_hash(ptio_vetting *v, hash_list *hashes, ptio_ref key) {
+    void *items = hashes->items;
+    PTIO_TRY(ptio_grow(&items, &hashes->capacity, hashes->count + 1, sizeof(uint64_t), v->err));
+    hashes->items = items;
+    hashes->items[hashes->count++] = hash_key(v, key);
+    return PTIO_OK;
+}
+
+/* Keys of the pairs that an OrderedDict was made from. */
+static ptio_status gather_pairs(ptio_vetting *v, ptio_ref list, hash_list *hashes) {
+    ptio_ref pair, key;
+    if (vet_is(v, list, PTIO_N_DICT)) return PTIO_OK; /* its keys were counted already */
+    for (ptio_items items = ptio_vet_items(v, list, PTIO_N_APPEND); ptio_items_next(&items, &pair);) {
+        ptio_items inner = ptio_vet_items(v, pair, PTIO_N_APPEND);
+        if (ptio_items_next(&inner, &key)) PTIO_TRY(add_hash(v, hashes, key));
+    }
+    return PTIO_OK;
+}
+
+static ptio_status gather(ptio_vetting *v, ptio_ref container, hash_list *hashes) {
+    const ptio_node *node = vet_node(v, container);
+    bool pairs = node->kind == PTIO_N_DICT || node->kind == PTIO_N_MADE;
+    ptio_ref key, ignored;
+    hashes->count = 0;
+    v->now = PTIO_NO_NODE; /* all fills, to the end of the stream */
+    if (vet_is_made(v, container, PTIO_MAKE_ORDERED_DICT) && node->b != PTIO_NODE_NONE)
+        PTIO_TRY(gather_pairs(v, vet_item(v, vet_node(v, node->b), 0), hashes));
+    ptio_items items = ptio_vet_items(v, container,
+                                      node->kind == PTIO_N_SET    ? PTIO_N_ADD
+                                      : node->kind == PTIO_N_LIST ? PTIO_N_APPEND
+                                                                  : PTIO_N_SETITEM);
+    while (ptio_items_next(&items, &key)) {
+        PTIO_TRY(add_hash(v, hashes, key));
+        if (pairs && !ptio_items_next(&items, &ignored)) break;
+    }
+    return PTIO_OK;
+}
+
+static int compare_hashes(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool is_rising(const hash_list *hashes) {
+    for (size_t i = 1; i < hashes->count; i++)
+        if (hashes->items[i - 1] >= hashes->items[i]) return false;
+    return true;
+}
+
+static uint64_t count_collisions(hash_list *hashes) {
+    uint64_t pairs = 0, run = 0;
+    if (is_rising(hashes)) return 0; /* 0, 1, 2, ...: every optimizer's state */
+    qsort(hashes->items, hashes->count, sizeof *hashes->items, compare_hashes);
+    for (size_t i = 1; i < hashes->count; i++) {
+        run = hashes->items[i - 1] == hashes->items[i] ? run + 1 : 0;
+        pairs += run;
+    }
+    return pairs;
+}
+
+static int compare_refs(const void *a, const void *b) {
+    ptio_ref x = *(const ptio_ref *)a, y = *(const ptio_ref *)b;
+    return (x > y) - (x < y);
+}
+
+ptio_status ptio_vet_hash_work(ptio_vetting *v) {
+    hash_list hashes = {0};
+    uint64_t work = 0;
+    ptio_status status = PTIO_OK;
+    if (v->keyed_count > 1) qsort(v->keyed, v->keyed_count, sizeof *v->keyed, compare_refs);
+    for (size_t i = 0; i < v->keyed_count && status == PTIO_OK; i++) {
+        if (i > 0 && v->keyed[i] == v->keyed[i - 1]) continue;
+        status = gather(v, v->keyed[i], &hashes);
+        if (status == PTIO_OK) work += count_collisions(&hashes);
+        if (work > v->options->limits.hash_work && ptio_check_is_on("P12.work"))
+            status = ptio_fail(v->err, PTIO_E_LIMIT, "P12.work", PTIO_NO_OFFSET,
+                               "keys with equal hashes would make more than %llu comparisons",
+                               (unsigned long long)v->options->limits.hash_work);
+    }
+    ptio_free(hashes.items);
+    return status;
+}

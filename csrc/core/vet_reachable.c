@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The walk from the root: marks what the result needs, measures nesting
+ * (invariant P13) and charges what the objects will cost. Iterative, and every
+ * node is entered once, whatever the graph looks like (P14).
+ */
+#include "vet.h"
+
+ptio_status ptio_vet_charge(ptio_vetting *v, uint64_t bytes) {
+    VET_CHECK(v, ptio_add_u64(v->c->object_bytes, bytes, &v->c->object_bytes) &&
+                     v->c->object_bytes <= v->object_limit,
+              "R.object-bytes", LIMIT, "the objects need more than the %llu bytes allowed for a file of %llu",
+              (unsigned long long)v->object_limit, (unsigned long long)v->c->file_size);
+    return PTIO_OK;
+}
+
+/* Bytes of the Python object that a node becomes, a little more rather than
+ * less; its slots in other containers are charged with those. */
+static uint64_t cost_of(const ptio_node *node) {
+    switch (node->kind) {
+    case PTIO_N_INT: return node->integer >= -5 && node->integer <= 256 ? 0 : 32;
+    case PTIO_N_FLOAT: return 24;
+    case PTIO_N_BIG_INT:
+    case PTIO_N_BIG_DECIMAL: return 32 + 2 * (uint64_t)node->a;
+    case PTIO_N_STR: return node->flags & PTIO_F_ASCII ? 56 + (uint64_t)node->a : 80 + 4 * (uint64_t)node->a;
+    case PTIO_N_PY2_STR: return 80 + 4 * (uint64_t)node->a;
+    case PTIO_N_BYTES:
+    case PTIO_N_BYTEARRAY: return 64 + (uint64_t)node->a;
+    case PTIO_N_TUPLE: return node->count == 0 ? 0 : 48 + 8 * (uint64_t)node->count;
+    case PTIO_N_FROZENSET: return 232 + 64 * (uint64_t)node->count;
+    case PTIO_N_LIST: return 72;
+    case PTIO_N_DICT: return 80;
+    case PTIO_N_SET: return 232;
+    case PTIO_N_TENSOR:
+    case PTIO_N_STORAGE: return 256;
+    case PTIO_N_MADE:
+    case PTIO_N_OPAQUE:
+    case PTIO_N_OPAQUE_STACK:
+    case PTIO_N_OPAQUE_CALL: return 320;
+    default: return 0;
+    }
+}
+
+static uint64_t cost_of_fill(const ptio_node *fill) {
+    switch (fill->kind) {
+    case PTIO_N_APPEND: return 10 * (uint64_t)fill->count;
+    case PTIO_N_SETITEM: return 56 * (uint64_t)fill->count + (fill->count > 2 ? 96 : 0);
+    case PTIO_N_ADD: return 64 * (uint64_t)fill->count;
+    default: return 0;
+    }
+}
+
+/* --- children of a node, one after another -------------------------------------------- */
+
+typedef struct {
+    ptio_ref node;
+    ptio_ref direct[2]; /* callee and arguments; PTIO_NODE_NONE for none */
+    ptio_ref fill;      /* the fill after the one being read; 0 for none */
+    uint32_t at, end;   /* refs being read */
+    uint32_t height;    /* of the highest child so far */
+} frame;
+
+static bool has_fills(const ptio_node *node) {
+    return node->kind == PTIO_N_LIST || node->kind == PTIO_N_DICT || node->kind == PTIO_N_SET ||
+           node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL;
+}
+
+static frame open_frame(const ptio_graph *graph, ptio_ref ref) {
+    const ptio_node *node = &graph->nodes[ref];
+    frame f = {.node = ref};
+    if (node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET) {
+        f.at = node->first;
+        f.end = node->first + node->count;
+    }
+    if (node->kind == PTIO_N_SAME || node->kind == PTIO_N_OPAQUE_CALL) f.direct[0] = node->a;
+    if (node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL || node->kind == PTIO_N_TENSOR)
+        f.direct[1] = node->b;
+    if (has_fills(node)) f.fill = ptio_first_fill(graph, ref);
+    return f;
+}
+
+/* The next child, PTIO_NO_NODE after the last. Charges fills as it enters them. */
+static ptio_status next_child(ptio_vetting *v, frame *f, ptio_ref *child) {
+    for (int i = 0; i < 2; i++)
+        if (f->direct[i] != PTIO_NODE_NONE) {
+            *child = f->direct[i];
+            f->direct[i] = PTIO_NODE_NONE;
+            return PTIO_OK;
+        }
+    while (f->at == f->end) {
+        *child = PTIO_NO_NODE;
+        if (f->fill == 0) return PTIO_OK;
+        const ptio_node *fill = vet_node(v, f->fill);
+        if (fill->kind != PTIO_N_DROPPED) {
+            PTIO_TRY(ptio_vet_charge(v, cost_of_fill(fill)));
+            f->at = fill->first;
+            f->end = fill->first + fill->count;
+        }
+        f->fill = ptio_next_fill(v->graph, f->node, f->fill);
+    }
+    *child = v->graph->refs[f->at++];
+    return PTIO_OK;
+}
+
+/* --- the walk ---------------------------------------------------------------------------- */
+
+typedef struct {
+    frame *frames;
+    size_t count, capacity;
+    uint32_t *heights; /* containers nested in each finished node, itself included */
+} walk;
+
+static bool is_leaf(const ptio_node *node) {
+    switch (node->kind) {
+    case PTIO_N_TUPLE:
+    case PTIO_N_FROZENSET: return node->count == 0;
+    case PTIO_N_LIST:
+    case PTIO_N_DICT:
+    case PTIO_N_SET: return node->fills == 0;
+    case PTIO_N_MADE: return node->fills == 0 && node->b == PTIO_NODE_NONE;
+    case PTIO_N_TENSOR: return node->b == PTIO_NODE_NONE;
+    case PTIO_N_SAME:
+    case PTIO_N_OPAQUE_CALL: return false;
+    default: return true;
+    }
+}
+
+static bool is_container(const ptio_node *node) {
+    return node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET || has_fills(node);
+}
+
+static ptio_status refuse_marker(ptio_vetting *v, ptio_ref ref) {
+    const ptio_node *node = vet_node(v, ref);
+    v->now = ref;
+    if (node->kind != PTIO_N_MARKER) return PTIO_OK;
+    const ptio_global *global = ptio_global_get(node->sub);
+    VET_CHECK(v, v->options->inert, "P11.marker", VALUE_UNSUPPORTED,
+              "the class or function %s.%s itself is part of the data", global->module, global->name);
+    return PTIO_OK;
+}
+
+/* Enters a node for the first time. Leaves are done at once. */
+static ptio_status enter(ptio_vetting *v, walk *w, ptio_ref ref) {
+    ptio_node *node = vet_node(v, ref);
+    void *frames = w->frames;
+    node->flags |= PTIO_F_NEEDED;
+    PTIO_TRY(ptio_vet_charge(v, cost_of(node)));
+    if (node->kind == PTIO_N_MARKER) PTIO_TRY(refuse_marker(v, ref));
+    v->now = ref;
+    VET_CHECK(v, !is_container(node) || w->count < v->options->limits.depth, "P13.depth", LIMIT,
+              "objects are nested deeper than %u", v->options->limits.depth);
+    if (is_leaf(node)) {
+        w->heights[ref] = is_container(node);
+        return PTIO_OK;
+    }
+    PTIO_TRY(ptio_grow(&frames, &w->capacity, w->count + 1, sizeof(frame), v->err));
+    w->frames = frames;
+    node->flags |= PTIO_F_OPEN;
+    w->frames[w->count++] = open_frame(v->graph, ref);
+    return PTIO_OK;
+}
+
+static ptio_status leave(ptio_vetting *v, walk *w) {
+    frame *f = &w->frames[--w->count];
+    v->now = f->node;
+    VET_CHECK(v, f->height < v->options->limits.depth, "P13.height", LIMIT,
+              "objects are nested deeper than %u", v->options->limits.depth);
+    w->heights[f->node] = f->height + 1;
+    vet_node(v, f->node)->flags &= (uint8_t)~PTIO_F_OPEN;
+    if (w->count > 0 && w->frames[w->count - 1].height < f->height + 1)
+        w->frames[w->count - 1].height = f->height + 1;
+    return PTIO_OK;
+}
+
+static ptio_status run_walk(ptio_vetting *v, walk *w) {
+    ptio_ref child;
+    PTIO_TRY(enter(v, w, v->graph->root));
+    while (w->count > 0) {
+        frame *top = &w->frames[w->count - 1];
+        PTIO_TRY(next_child(v, top, &child));
+        if (child == PTIO_NO_NODE) {
+            PTIO_TRY(leave(v, w));
+        } else if (!(vet_node(v, child)->flags & PTIO_F_NEEDED)) {
+            size_t depth = w->count;
+            PTIO_TRY(enter(v, w, child));
+            top = &w->frames[depth - 1]; /* the frames may have moved */
+            if (w->count == depth && w->heights[child] > top->height) top->height = w->heights[child];
+        } else if (!(vet_node(v, child)->flags & PTIO_F_OPEN) && w->heights[child] > top->height) {
+            top->height = w->heights[child]; /* a cycle's closing edge adds no depth */
+        }
+    }
+    return PTIO_OK;
+}
+
+ptio_status ptio_vet_reachable(ptio_vetting *v) {
+    ptio_graph *graph = v->graph;
+    walk w = {0};
+    PTIO_TRY(ptio_vet_charge(v, ptio_graph_bytes(graph) + graph->count * sizeof(void *)));
+    w.heights = ptio_alloc(graph->count, sizeof *w.heights);
+    if (w.heights == NULL) return ptio_no_memory(v->err);
+    for (int i = 0; i < PTIO_FIRST_FREE_NODE; i++) {
+        graph->nodes[i].flags |= PTIO_F_NEEDED;
+        w.heights[i] = 0;
+    }
+    ptio_status status = run_walk(v, &w);
+    ptio_free(w.frames);
+    ptio_free(w.heights);
+    return status;
+}

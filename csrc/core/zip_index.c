@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Walks the private copy of the central directory once into a table of records with
+ * unique names and ranges that do not overlap (Z4, Z7, Z9). Reads no payload.
+ */
+#include "zip_index.h"
+
+#include <stdlib.h>
+
+#include "memory.h"
+#include "zip_directory.h"
+#include "zip_end.h"
+
+enum { LOCAL_HEADER = 30, LONGEST_LOOKUP = 512 };
+
+typedef unsigned long long ull;
+
+static const uint8_t *name_of(const ptio_zip_index *index, const ptio_record *record) {
+    return index->directory + record->name;
+}
+
+static bool equal_folded(const uint8_t *a, const uint8_t *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint8_t x = a[i], y = b[i];
+        if (x >= 'A' && x <= 'Z') x = (uint8_t)(x | 0x20);
+        if (y >= 'A' && y <= 'Z') y = (uint8_t)(y | 0x20);
+        if (x != y) return false;
+    }
+    return true;
+}
+
+/* Z7: enters a record into the table. All names share the stem, so only what is below
+ * it is hashed. The upper half of a slot tells most names apart without a look at them. */
+static ptio_status enter_name(ptio_zip_index *index, uint32_t number, ptio_error *err) {
+    const ptio_record *record = &index->records[number];
+    const uint8_t *name = name_of(index, record);
+    size_t stem = (size_t)index->stem_length + 1;
+    uint64_t hash = ptio_hash_folded(&index->hash_key, name + stem, record->name_length - stem);
+    uint32_t slot = (uint32_t)hash & index->table_mask;
+    for (; index->table[slot] != 0; slot = (slot + 1) & index->table_mask) {
+        if (index->table[slot] >> 32 != hash >> 32) continue;
+        const ptio_record *other = &index->records[(uint32_t)index->table[slot] - 1];
+        if (other->name_length != record->name_length ||
+            !equal_folded(name, name_of(index, other), record->name_length))
+            continue;
+        bool exact = memcmp(name, name_of(index, other), record->name_length) == 0;
+        uint64_t offset = index->directory_offset + record->name;
+        PTIO_CHECK(!exact, "Z7.unique", err, ZIP_AMBIGUOUS, offset, "the archive has two members of this name");
+        char theirs[PTIO_QUOTED];
+        PTIO_CHECK(exact, "Z7.case", err, ZIP_AMBIGUOUS, offset,
+                   "the archive also has a member '%s', which differs in case only",
+                   ptio_quote(theirs, name_of(index, other), other->name_length));
+    }
+    index->table[slot] = (hash >> 32 << 32) | (number + 1);
+    return PTIO_OK;
+}
+
+/* Z4: walks `count` entries and shows that they are all of the directory. Where the first
+ * member begins goes to *lowest, whether the records are in file order to *ordered. */
+static ptio_status walk_entries(ptio_zip_index *index, uint64_t count, uint64_t *lowest, bool *ordered,
+                                ptio_error *err) {
+    ptio_zip_walk walk = {.directory = index->directory, .directory_offset = index->directory_offset,
+                          .size = index->directory_size};
+    uint64_t last = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        ptio_record *record = &index->records[index->count];
+        bool is_directory = false;
+        PTIO_CHECK(walk.size - walk.at >= PTIO_CENTRAL_HEADER, "Z4.count", err, ZIP_MALFORMED,
+                   walk.directory_offset + walk.at, "the end record counts %llu entries, the directory holds %llu",
+                   (ull)count, (ull)i);
+        PTIO_TRY(ptio_zip_next_entry(&walk, record, &is_directory, err));
+        if (record->header < *lowest) *lowest = record->header;
+        if (is_directory) continue;
+        record->entry = (uint32_t)i;
+        if (record->header < last) *ordered = false;
+        last = record->header;
+        index->stem = walk.stem;
+        index->stem_length = walk.stem_length;
+        if (record->method != PTIO_ZIP_STORED &&
+            !ptio_add_u64(index->inflated_bytes, record->usize, &index->inflated_bytes))
+            index->inflated_bytes = UINT64_MAX;
+        PTIO_TRY(enter_name(index, index->count, err));
+        index->count++;
+    }
+    PTIO_CHECK(walk.at == walk.size, "Z4.rest", err, ZIP_MALFORMED, walk.directory_offset + walk.at,
+               "%llu bytes of the directory follow the %llu entries that the end record counts",
+               (ull)(walk.size - walk.at), (ull)count);
+    return PTIO_OK;
+}
+
+typedef struct {
+    uint64_t header;
+    uint32_t record;
+} placed;
+
+static int compare_places(const void *a, const void *b) {
+    const placed *x = a, *y = b;
+    if (x->header != y->header) return x->header < y->header ? -1 : 1;
+    return x->record < y->record ? -1 : x->record > y->record;
+}
+
+/* Z9 for one record, as far as the directory tells: the local extra field and the
+ * descriptor come on top when the record is proven. */
+static ptio_status check_extent(ptio_zip_index *index, ptio_record *record, uint64_t limit, ptio_error *err) {
+    uint64_t end;
+    if (!ptio_add_u64(record->header, (uint64_t)LOCAL_HEADER + record->name_length, &end) ||
+        !ptio_add_u64(end, record->csize, &end))
+        end = UINT64_MAX;
+    record->limit = limit;
+    if (PTIO_LIKELY(end <= limit)) return PTIO_OK;
+    const char *check = end <= index->directory_offset ? "Z9.overlap" : "Z9.directory";
+    if (!ptio_check_is_on(check)) return PTIO_OK;
+    ptio_status status = ptio_fail(err, PTIO_E_ZIP_MALFORMED, check, record->header,
+                                   "the member at byte %llu ends at %llu or later, %s at %llu",
+                                   (ull)record->header, (ull)end,
+                                   end <= index->directory_offset ? "the next one begins" : "the directory begins",
+                                   end <= index->directory_offset ? (ull)limit : (ull)index->directory_offset);
+    ptio_error_in_record(err, name_of(index, record), record->name_length);
+    return status;
+}
+
+static ptio_status check_extents(ptio_zip_index *index, bool ordered, ptio_error *err) {
+    ptio_status status = PTIO_OK;
+    placed *places = NULL;
+    if (!ordered) {
+        places = ptio_alloc(index->count, sizeof *places);
+        if (places == NULL) return ptio_no_memory(err);
+        for (uint32_t i = 0; i < index->count; i++) places[i] = (placed){index->records[i].header, i};
+        qsort(places, index->count, sizeof *places, compare_places);
+    }
+    uint64_t limit = index->directory_offset;
+    for (uint32_t i = index->count; i-- > 0 && status == PTIO_OK;) {
+        ptio_record *record = &index->records[places == NULL ? i : places[i].record];
+        status = check_extent(index, record, limit, err);
+        limit = record->header;
+    }
+    ptio_free(places);
+    return status;
+}
+
+/* Room for every entry that the directory can hold; its size has been proven. */
+static ptio_status allocate(ptio_zip_index *index, const ptio_zip_end *end, ptio_error *err) {
+    PTIO_CHECK(end->size <= UINT32_MAX, "Z4.size", err, LIMIT, end->offset,
+               "the directory has %llu bytes, at most %lu are read", (ull)end->size, (unsigned long)UINT32_MAX);
+    size_t slots = 16;
+    while (slots < 2 * (size_t)end->count) slots *= 2;
+    index->directory_offset = end->offset;
+    index->directory_size = end->size;
+    index->directory = ptio_alloc((size_t)end->size, 1);
+    index->records = ptio_alloc((size_t)end->count + 1, sizeof *index->records);
+    index->table = ptio_alloc_zeroed(slots, sizeof *index->table);
+    index->table_mask = (uint32_t)(slots - 1);
+    if (index->directory == NULL || index->records == NULL || index->table == NULL) return ptio_no_memory(err);
+    return PTIO_OK;
+}
+
+static ptio_status read_index(const ptio_source *source, ptio_zip_index *index, ptio_error *err) {
+    ptio_zip_end end = {0};
+    uint64_t lowest = UINT64_MAX;
+    bool ordered = true;
+    PTIO_TRY(ptio_zip_end_read(source, &end, err));
+    PTIO_TRY(allocate(index, &end, err));
+    PTIO_TRY(ptio_hash_key_new(&index->hash_key, err));
+    PTIO_TRY(ptio_source_read(source, end.offset, index->directory, (size_t)end.size, err));
+    PTIO_TRY(walk_entries(index, end.count, &lowest, &ordered, err));
+    PTIO_CHECK(index->count > 0, "Z7.empty", err, ZIP_MALFORMED, end.offset, "the archive has no members");
+    PTIO_TRY(check_extents(index, ordered, err));
+    PTIO_CHECK(lowest == 0, "Z1.first", err, ZIP_AMBIGUOUS, 0,
+               "%llu bytes stand before the first member of the archive", (ull)lowest);
+    return PTIO_OK;
+}
+
+ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *limits, ptio_zip_index *out,
+                                ptio_error *err) {
+    (void)limits; /* an index is bounded by the directory that is really there */
+    ptio_zip_index index = {.directory = NULL};
+    ptio_status status = read_index(source, &index, err);
+    if (status != PTIO_OK) {
+        ptio_zip_index_free(&index);
+        return status;
+    }
+    *out = index;
+    return PTIO_OK;
+}
+
+/* For names that no writer of checkpoints makes. */
+static uint32_t find_slowly(const ptio_zip_index *index, const char *directory, size_t directory_length,
+                            const void *name, size_t name_length) {
+    for (uint32_t i = 0; i < index->count; i++) {
+        size_t length;
+        const uint8_t *candidate = ptio_zip_name(index, i, &length) + index->stem_length + 1;
+        if (length - index->stem_length - 1 == directory_length + name_length &&
+            memcmp(candidate, directory, directory_length) == 0 &&
+            memcmp(candidate + directory_length, name, name_length) == 0)
+            return i;
+    }
+    return PTIO_NO_RECORD;
+}
+
+uint32_t ptio_zip_find(const ptio_zip_index *index, const char *directory, const void *name,
+                       size_t name_length) {
+    uint8_t wanted[LONGEST_LOOKUP];
+    size_t directory_length = strlen(directory);
+    if (directory_length > LONGEST_LOOKUP || name_length > LONGEST_LOOKUP - directory_length)
+        return find_slowly(index, directory, directory_length, name, name_length);
+    memcpy(wanted, directory, directory_length);
+    if (name_length > 0) memcpy(wanted + directory_length, name, name_length);
+    size_t n = directory_length + name_length, stem = (size_t)index->stem_length + 1;
+    uint64_t hash = ptio_hash_folded(&index->hash_key, wanted, n);
+    for (uint32_t slot = (uint32_t)hash & index->table_mask; index->table[slot] != 0;
+         slot = (slot + 1) & index->table_mask) {
+        if (index->table[slot] >> 32 != hash >> 32) continue;
+        uint32_t number = (uint32_t)index->table[slot] - 1;
+        const ptio_record *record = &index->records[number];
+        if (record->name_length == stem + n && memcmp(name_of(index, record) + stem, wanted, n) == 0)
+            return number;
+    }
+    return PTIO_NO_RECORD;
+}
+
+const uint8_t *ptio_zip_name(const ptio_zip_index *index, uint32_t record, size_t *length) {
+    *length = index->records[record].name_length;
+    return name_of(index, &index->records[record]);
+}
+
+uint64_t ptio_zip_record_end(const ptio_zip_index *index, uint32_t record) {
+    const ptio_record *proven = &index->records[record];
+    return proven->data + proven->csize + proven->descriptor;
+}
+
+void ptio_zip_index_free(ptio_zip_index *index) {
+    ptio_free(index->directory);
+    ptio_free(index->records);
+    ptio_free(index->table);
+    *index = (ptio_zip_index){.directory = NULL};
+}
