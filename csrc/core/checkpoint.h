@@ -17,6 +17,7 @@ typedef struct {
     uint32_t record;    /* PTIO_NO_RECORD: no data (meta) */
     uint8_t dtype;      /* of a typed storage; UINT8 for an untyped one */
     uint8_t swap_bytes; /* unit of byte order; 0 = not known yet */
+    uint8_t alignment;  /* what its address must be a multiple of, for all who read it */
     ptio_ref key;       /* text nodes */
     ptio_ref location;
 } ptio_storage;

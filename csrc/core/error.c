@@ -35,6 +35,18 @@ const char *ptio_status_name(ptio_status status) { return status_names[status]; 
 const char *ptio_status_exception(ptio_status status) { return status_exceptions[status]; }
 const char *ptio_status_hint(ptio_status status) { return status_hints[status]; }
 
+/* The length of a text of n bytes without half a UTF-8 character at its end. */
+static size_t whole_characters(const char *text, size_t n) {
+    size_t lead = n;
+    while (lead > 0 && n - lead < 4) {
+        uint8_t byte = (uint8_t)text[--lead];
+        if ((byte & 0xC0) == 0x80) continue;
+        size_t length = byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+        return lead + length > n ? lead : n;
+    }
+    return n;
+}
+
 ptio_status ptio_fail(ptio_error *err, ptio_status status, const char *check, uint64_t offset,
                       const char *format, ...) {
     char text[PTIO_ERROR_TEXT]; /* an argument may be the text of *err itself */
@@ -43,12 +55,7 @@ ptio_status ptio_fail(ptio_error *err, ptio_status status, const char *check, ui
     int written = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (written < 0) text[0] = '\0';
-    if (written >= (int)sizeof text) {
-        size_t end = sizeof text - 1; /* never end in half a UTF-8 character */
-        while (end > 0 && ((uint8_t)text[end - 1] & 0xC0) == 0x80) end--;
-        if (end > 0 && (uint8_t)text[end - 1] >= 0xC0) end--;
-        text[end] = '\0';
-    }
+    if (written >= (int)sizeof text) text[whole_characters(text, sizeof text - 1)] = '\0';
     err->status = status;
     err->sys_errno = 0;
     err->check = check;

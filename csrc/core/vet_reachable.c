@@ -134,7 +134,7 @@ static ptio_status refuse_marker(ptio_vetting *v, ptio_ref ref) {
     v->now = ref;
     if (node->kind != PTIO_N_MARKER) return PTIO_OK;
     const ptio_global *global = ptio_global_get(node->sub);
-    VET_CHECK(v, v->options->inert, "P11.marker", VALUE_UNSUPPORTED,
+    VET_CHECK(v, v->options->inert || v->options->allow_count > 0, "P11.marker", VALUE_UNSUPPORTED,
               "the class or function %s.%s itself is part of the data", global->module, global->name);
     return PTIO_OK;
 }

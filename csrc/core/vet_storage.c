@@ -46,6 +46,7 @@ static ptio_status read_storage_class(ptio_vetting *v, ptio_ref ref, ptio_storag
     storage->dtype = global->value;
     storage->swap_bytes =
         global->role == PTIO_ROLE_UNTYPED ? 0 : ptio_dtype_get(global->value)->swap_bytes;
+    storage->alignment = ptio_dtype_get(global->value)->swap_bytes;
     return PTIO_OK;
 }
 

@@ -71,6 +71,7 @@ static ptio_status read_metadata(ptio_vetting *v, ptio_ref ref, uint8_t *flags) 
 static ptio_status agree_on_swap(ptio_vetting *v, ptio_storage *storage, uint8_t dtype) {
     uint8_t swap = ptio_dtype_get(dtype)->swap_bytes;
     if (storage->swap_bytes == 0) storage->swap_bytes = swap;
+    if (storage->alignment < swap) storage->alignment = swap;
     VET_CHECK(v, !v->c->swap || storage->swap_bytes == swap, "T6.unit", VALUE_UNSUPPORTED,
               "a big-endian storage is read as two dtypes of different sizes");
     return PTIO_OK;
@@ -101,6 +102,10 @@ static ptio_status add_tensor(ptio_vetting *v, ptio_ref ref, ptio_tensor tensor,
                   info->kind == PTIO_KIND_COMPLEX,
               "T7.grad", PICKLE_MALFORMED, "a tensor of dtype %s requires a gradient",
               info->torch_name);
+    /* A conjugate or negative view becomes an array of its own (T4). */
+    if ((tensor.flags & (PTIO_T_CONJ | PTIO_T_NEG)) && tensor.storage != PTIO_NO_STORAGE &&
+        bytes > c->storages[tensor.storage].bytes)
+        PTIO_TRY(ptio_vet_charge(v, bytes - c->storages[tensor.storage].bytes));
     PTIO_TRY(ptio_grow(&items, &c->tensor_capacity, c->tensor_count + 1, sizeof tensor, v->err));
     c->tensors = items;
     tensor.offset = (uint64_t)offset;

@@ -110,11 +110,7 @@ static ptio_status check_nothing_before(const ptio_source *source, uint64_t foun
 
 /* Z3 for the 64-bit record. The end record's own fields are the sentinel or equal. */
 static ptio_status check_record64(const uint8_t *end, uint64_t end_at, const uint8_t *record,
-                                  uint64_t record_at, uint64_t locator_at, ptio_error *err) {
-    uint64_t size = ptio_le64(record + 4);
-    PTIO_CHECK(size >= RECORD64 - 12 && size <= locator_at - record_at - 12, "Z3.record_size", err,
-               ZIP_MALFORMED, record_at + 4, "the zip64 record says that it has %llu bytes, there are %llu",
-               (ull)size, (ull)(locator_at - record_at - 12));
+                                  uint64_t record_at, ptio_error *err) {
     PTIO_CHECK(ptio_le64(record + 16) == 0, "Z3.record_disk", err, ZIP_MALFORMED, record_at + 16,
                "the zip64 record names disks %lu and %lu, expected 0", (unsigned long)ptio_le32(record + 16),
                (unsigned long)ptio_le32(record + 20));
@@ -135,7 +131,8 @@ static ptio_status check_record64(const uint8_t *end, uint64_t end_at, const uin
     return PTIO_OK;
 }
 
-/* Reads the zip64 record that the locator points at; *ends_at is where it begins. */
+/* Reads the zip64 record that the locator points at, and which ends where the locator
+ * begins: that of another archive before this one does not. *ends_at is where it begins. */
 static ptio_status read_record64(const ptio_source *source, const end_search *end, const uint8_t *locator,
                                  ptio_zip_end *out, uint64_t *ends_at, ptio_error *err) {
     uint64_t locator_at = end->position - LOCATOR, record_at = ptio_le64(locator + 8), record_end;
@@ -147,11 +144,15 @@ static ptio_status read_record64(const ptio_source *source, const end_search *en
                ZIP_MALFORMED, locator_at + 8, "the zip64 record at byte %llu does not fit before byte %llu",
                (ull)record_at, (ull)locator_at);
     PTIO_TRY(ptio_source_read(source, record_at, record, sizeof record, err));
-    if (ptio_le32(record) != RECORD64_SIGNATURE)
+    bool adjacent = ptio_le64(record + 4) == locator_at - record_at - 12;
+    if (ptio_le32(record) != RECORD64_SIGNATURE || !adjacent)
         PTIO_TRY(check_nothing_before(source, locator_at - RECORD64, record_at, RECORD64_SIGNATURE, err));
     PTIO_CHECK(ptio_le32(record) == RECORD64_SIGNATURE, "Z3.record_signature", err, ZIP_MALFORMED, record_at,
                "there is no zip64 record at byte %llu, where its locator points", (ull)record_at);
-    PTIO_TRY(check_record64(end->bytes, end->position, record, record_at, locator_at, err));
+    PTIO_CHECK(adjacent, "Z3.record_size", err, ZIP_MALFORMED, record_at + 4,
+               "the zip64 record says that %llu bytes follow, there are %llu", (ull)ptio_le64(record + 4),
+               (ull)(locator_at - record_at - 12));
+    PTIO_TRY(check_record64(end->bytes, end->position, record, record_at, err));
     *out = (ptio_zip_end){.count = ptio_le64(record + 32), .size = ptio_le64(record + 40),
                           .offset = ptio_le64(record + 48)};
     *ends_at = record_at;

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "leaf_walk.h"
+
+#include "vet.h"
+
+/* One container on the way from the root. */
+typedef struct {
+    ptio_ref node;
+    ptio_ref fill;    /* the one after the items being read; 0 for none */
+    uint32_t at, end; /* refs being read */
+    bool pairs;       /* they are keys and values */
+    uint64_t position;
+} level;
+
+typedef struct {
+    const ptio_checkpoint *c;
+    level *levels;
+    ptio_step *path; /* path[i] leads from levels[i] to its child */
+    size_t depth, level_capacity, path_capacity;
+    uint8_t *entered; /* by node */
+    ptio_leaf_visit visit;
+    void *context;
+    ptio_error *err;
+} walk;
+
+static bool is_sequence(const ptio_node *node) {
+    return node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET;
+}
+
+static bool has_items(const ptio_node *node) {
+    switch (node->kind) {
+    case PTIO_N_TUPLE: case PTIO_N_FROZENSET: case PTIO_N_LIST: case PTIO_N_DICT: case PTIO_N_SET:
+    case PTIO_N_OPAQUE_CALL: return true;
+    case PTIO_N_MADE:
+        return node->sub == PTIO_MAKE_ORDERED_DICT || node->sub == PTIO_MAKE_DEFAULT_DICT ||
+               node->sub == PTIO_MAKE_COUNTER || node->sub == PTIO_MAKE_DEQUE ||
+               node->sub == PTIO_MAKE_NAMESPACE || node->sub == PTIO_MAKE_SIMPLE_NAMESPACE ||
+               node->sub == PTIO_MAKE_REBUILD_SPARSE || node->sub == PTIO_MAKE_REBUILD_NESTED ||
+               node->sub == PTIO_MAKE_REBUILD_JAGGED;
+    default: return false;
+    }
+}
+
+static ptio_status enter(walk *w, ptio_ref ref) {
+    const ptio_node *node = &w->c->graph.nodes[ref];
+    void *levels = w->levels, *path = w->path;
+    if (w->entered[ref]) return PTIO_OK;
+    w->entered[ref] = 1;
+    PTIO_TRY(ptio_grow(&levels, &w->level_capacity, w->depth + 1, sizeof(level), w->err));
+    w->levels = levels;
+    PTIO_TRY(ptio_grow(&path, &w->path_capacity, w->depth + 1, sizeof(ptio_step), w->err));
+    w->path = path;
+    level *l = &w->levels[w->depth++];
+    *l = (level){.node = ref};
+    if (is_sequence(node)) {
+        l->at = node->first;
+        l->end = node->first + node->count;
+    } else {
+        l->fill = ptio_first_fill(&w->c->graph, ref);
+        /* What it was made from comes first: the parts of a sparse tensor, the
+         * items of a deque, the arguments of an unknown call. */
+        if ((node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL) && node->b != PTIO_NODE_NONE) {
+            const ptio_node *arguments = &w->c->graph.nodes[node->b];
+            l->at = arguments->first;
+            l->end = arguments->first + arguments->count;
+        }
+    }
+    return PTIO_OK;
+}
+
+/* The state of an object: its attributes take the object's place in the path. */
+static ptio_ref attributes_of(const walk *w, const ptio_node *fill) {
+    const ptio_graph *graph = &w->c->graph;
+    ptio_ref state = ptio_follow(graph, graph->refs[fill->first]);
+    return graph->nodes[state].kind == PTIO_N_DICT ? state : PTIO_NO_NODE;
+}
+
+/* Moves on to the next run of items; false when the level is done. */
+static bool next_run(walk *w, level *l) {
+    const ptio_graph *graph = &w->c->graph;
+    if (l->fill == 0) return false;
+    const ptio_node *fill = &graph->nodes[l->fill];
+    l->fill = ptio_next_fill(graph, l->node, l->fill);
+    if (fill->kind == PTIO_N_DROPPED) return true;
+    ptio_ref state = fill->kind == PTIO_N_BUILD ? attributes_of(w, fill) : PTIO_NO_NODE;
+    if (state != PTIO_NO_NODE && l->fill == 0) {
+        if (w->entered[state]) return true; /* shared by several objects: once is enough */
+        w->entered[state] = 1;
+        l->node = state;
+        l->fill = ptio_first_fill(graph, state);
+        return true;
+    }
+    l->pairs = fill->kind == PTIO_N_SETITEM;
+    l->at = fill->first;
+    l->end = fill->first + fill->count;
+    return true;
+}
+
+static ptio_status take_item(walk *w, level *l) {
+    const ptio_graph *graph = &w->c->graph;
+    ptio_step *step = &w->path[w->depth - 1];
+    *step = (ptio_step){PTIO_NO_NODE, l->position};
+    if (l->pairs) step->key = ptio_follow(graph, graph->refs[l->at++]);
+    else l->position++;
+    ptio_ref item = ptio_follow(graph, graph->refs[l->at++]);
+    return has_items(&graph->nodes[item]) ? enter(w, item)
+                                          : w->visit(w->context, w->path, w->depth, item, w->err);
+}
+
+static ptio_status run(walk *w) {
+    ptio_ref root = ptio_follow(&w->c->graph, w->c->graph.root);
+    if (!has_items(&w->c->graph.nodes[root])) return w->visit(w->context, NULL, 0, root, w->err);
+    PTIO_TRY(enter(w, root));
+    while (w->depth > 0) {
+        level *l = &w->levels[w->depth - 1];
+        if (l->at < l->end) PTIO_TRY(take_item(w, l));
+        else if (!next_run(w, l)) w->depth--;
+    }
+    return PTIO_OK;
+}
+
+ptio_status ptio_walk_leaves(const ptio_checkpoint *c, ptio_leaf_visit visit, void *context,
+                              ptio_error *err) {
+    walk w = {.c = c, .visit = visit, .context = context, .err = err};
+    w.entered = ptio_alloc_zeroed(c->graph.count, 1);
+    if (w.entered == NULL) return ptio_no_memory(err);
+    ptio_status status = run(&w);
+    ptio_free(w.entered);
+    ptio_free(w.levels);
+    ptio_free(w.path);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every leaf of a checkpoint (tensors, numbers, text) with the path that leads
+ * to it from the root: dict keys, list positions, attributes of opaque objects.
+ * A container that is reached twice is entered once, so no graph is walked as a
+ * tree (P14).
+ */
+#ifndef PTIO_LEAF_WALK_H
+#define PTIO_LEAF_WALK_H
+
+#include "checkpoint.h"
+
+typedef struct {
+    ptio_ref key;      /* PTIO_NO_NODE: a position */
+    uint64_t position;
+} ptio_step;
+
+/* A TENSOR, a STORAGE that is a value of its own, or anything else that holds
+ * nothing further. */
+typedef ptio_status (*ptio_leaf_visit)(void *context, const ptio_step *path, size_t length,
+                                       ptio_ref leaf, ptio_error *err);
+
+ptio_status ptio_walk_leaves(const ptio_checkpoint *checkpoint, ptio_leaf_visit visit, void *context,
+                             ptio_error *err) PTIO_MUST_CHECK;
+
+static inline bool ptio_is_tensor_leaf(const ptio_node *node) {
+    return node->kind == PTIO_N_TENSOR || node->kind == PTIO_N_STORAGE;
+}
+
+#endif

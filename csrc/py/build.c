@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Graph -> Python objects: one pass over the nodes in stream order. A node's
+ * children stand before it, so nothing recurses; a container is made empty and
+ * filled when its fills come, as the pickle machine would have done.
+ */
+#include "module.h"
+
+enum { NODES_BETWEEN_SIGNALS = 1 << 16 };
+
+/* --- text and numbers ------------------------------------------------------------------ */
+
+static PyObject *make_str(const ptio_graph *graph, const ptio_node *node) {
+    const char *text = (const char *)ptio_text(graph, node);
+    if (node->flags & PTIO_F_ASCII) {
+        PyObject *str = PyUnicode_New(node->a, 127);
+        if (str != NULL && node->a > 0) memcpy(PyUnicode_1BYTE_DATA(str), text, node->a);
+        return str;
+    }
+    return PyUnicode_DecodeUTF8(text, node->a, "surrogatepass");
+}
+
+/* Text of Python 2: decoded as the caller says, or left as bytes. */
+static PyObject *make_py2_str(const ptio_builder *b, const ptio_node *node) {
+    const char *text = (const char *)ptio_text(b->graph, node);
+    if (strcmp(b->encoding, "bytes") == 0) return PyBytes_FromStringAndSize(text, node->a);
+    return PyUnicode_Decode(text, node->a, b->encoding, "strict");
+}
+
+static PyObject *make_big_int(const ptio_graph *graph, const ptio_node *node) {
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
+    PyObject *method = PyObject_GetAttrString((PyObject *)&PyLong_Type, "from_bytes");
+    PyObject *arguments = bytes == NULL ? NULL : Py_BuildValue("(Os)", bytes, "little");
+    PyObject *keywords = Py_BuildValue("{sO}", "signed", Py_True);
+    PyObject *value = method && arguments && keywords ? PyObject_Call(method, arguments, keywords) : NULL;
+    Py_XDECREF(keywords);
+    Py_XDECREF(arguments);
+    Py_XDECREF(method);
+    Py_XDECREF(bytes);
+    return value;
+}
+
+static PyObject *make_big_decimal(const ptio_graph *graph, const ptio_node *node) {
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
+    PyObject *value = bytes == NULL ? NULL : PyLong_FromString(PyBytes_AS_STRING(bytes), NULL, 10);
+    Py_XDECREF(bytes);
+    return value;
+}
+
+/* qschemes look as torch prints them */
+static PyObject *make_named(const ptio_node *node) {
+    const ptio_global *global = ptio_global_get(node->sub);
+    return PyUnicode_FromFormat("%s.%s", global->module, global->name);
+}
+
+static PyObject *make_tuple(ptio_builder *b, const ptio_node *node) {
+    PyObject *tuple = PyTuple_New(node->count);
+    for (uint32_t i = 0; tuple != NULL && i < node->count; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(ptio_item(b, node, i)));
+    return tuple;
+}
+
+static PyObject *make_frozenset(ptio_builder *b, const ptio_node *node) {
+    PyObject *items = make_tuple(b, node);
+    PyObject *set = items == NULL ? NULL : PyFrozenSet_New(items);
+    Py_XDECREF(items);
+    return set;
+}
+
+static PyObject *make_value(ptio_builder *b, ptio_ref ref) {
+    const ptio_graph *graph = b->graph;
+    const ptio_node *node = &graph->nodes[ref];
+    switch (node->kind) {
+    case PTIO_N_INT: return PyLong_FromLongLong(node->integer);
+    case PTIO_N_FLOAT: return PyFloat_FromDouble(node->real);
+    case PTIO_N_STR: return make_str(graph, node);
+    case PTIO_N_TUPLE: return make_tuple(b, node);
+    case PTIO_N_LIST: return PyList_New(0);
+    case PTIO_N_DICT: return PyDict_New();
+    case PTIO_N_TENSOR: return ptio_build_tensor(b, node);
+    case PTIO_N_SAME: return Py_NewRef(b->objects[node->a]);
+    case PTIO_N_MADE: return ptio_build_made(b, node);
+    case PTIO_N_BIG_INT: return make_big_int(graph, node);
+    case PTIO_N_BIG_DECIMAL: return make_big_decimal(graph, node);
+    case PTIO_N_BYTES: return PyBytes_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
+    case PTIO_N_BYTEARRAY: return PyByteArray_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
+    case PTIO_N_PY2_STR: return make_py2_str(b, node);
+    case PTIO_N_SET: return PySet_New(NULL);
+    case PTIO_N_FROZENSET: return make_frozenset(b, node);
+    case PTIO_N_NAMED: return make_named(node);
+    case PTIO_N_DTYPE: return Py_XNewRef(ptio_state_dtype(b->state, node->sub));
+    case PTIO_N_STORAGE: return ptio_build_storage(b, node->a);
+    case PTIO_N_MARKER:
+    case PTIO_N_OPAQUE:
+    case PTIO_N_OPAQUE_STACK: return ptio_build_opaque(b, ref);
+    case PTIO_N_OPAQUE_CALL: return ptio_build_opaque_call(b, node);
+    default: return PyErr_Format(PyExc_SystemError, "node of kind %d cannot be built", node->kind);
+    }
+}
+
+/* --- fills ---------------------------------------------------------------------------------- */
+
+static int append_items(ptio_builder *b, PyObject *target, const ptio_node *fill) {
+    if (PyList_CheckExact(target)) {
+        for (uint32_t i = 0; i < fill->count; i++)
+            if (PyList_Append(target, ptio_item(b, fill, i)) < 0) return -1;
+        return 0;
+    }
+    PyObject *items = make_tuple(b, fill); /* a deque */
+    PyObject *result = items == NULL ? NULL : PyObject_CallMethod(target, "extend", "(O)", items);
+    Py_XDECREF(items);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int set_items(ptio_builder *b, PyObject *target, const ptio_node *fill) {
+    bool plain = PyDict_CheckExact(target);
+    int status = 0;
+    for (uint32_t i = 0; i < fill->count && status == 0; i += 2)
+        status = plain ? PyDict_SetItem(target, ptio_item(b, fill, i), ptio_item(b, fill, i + 1))
+                       : PyObject_SetItem(target, ptio_item(b, fill, i), ptio_item(b, fill, i + 1));
+    return status;
+}
+
+static int add_items(ptio_builder *b, PyObject *target, const ptio_node *fill) {
+    for (uint32_t i = 0; i < fill->count; i++)
+        if (PySet_Add(target, ptio_item(b, fill, i)) < 0) return -1;
+    return 0;
+}
+
+static int apply_fill(ptio_builder *b, const ptio_node *fill) {
+    const ptio_node *node = &b->graph->nodes[fill->a];
+    PyObject *target = b->objects[fill->a];
+    if (node->kind == PTIO_N_OPAQUE_CALL) return ptio_fill_opaque(b, target, fill);
+    switch (fill->kind) {
+    case PTIO_N_APPEND: return append_items(b, target, fill);
+    case PTIO_N_SETITEM: return set_items(b, target, fill);
+    case PTIO_N_ADD: return add_items(b, target, fill);
+    default: return ptio_build_state(b, node, target, ptio_item(b, fill, 0));
+    }
+}
+
+/* --- the pass ---------------------------------------------------------------------------------- */
+
+static int build_node(ptio_builder *b, ptio_ref ref) {
+    const ptio_node *node = &b->graph->nodes[ref];
+    if (ptio_is_fill(node))
+        return b->graph->nodes[node->a].flags & PTIO_F_NEEDED ? apply_fill(b, node) : 0;
+    if (!(node->flags & PTIO_F_NEEDED)) return 0;
+    b->objects[ref] = make_value(b, ref);
+    return b->objects[ref] == NULL ? -1 : 0;
+}
+
+/* Failures that are not about a value of the file: out of memory, an interrupt,
+ * an exception of ours that says it better. */
+static bool is_final(ptio_state *state, PyObject *type) {
+    PyObject *errors = ptio_state_errors(state);
+    PyObject *base = errors == NULL ? NULL : PyObject_GetAttrString(errors, "Error");
+    bool final = base == NULL || PyErr_GivenExceptionMatches(type, PyExc_MemoryError) ||
+                 !PyErr_GivenExceptionMatches(type, PyExc_Exception) || PyErr_GivenExceptionMatches(type, base);
+    Py_XDECREF(base);
+    PyErr_Clear();
+    return final;
+}
+
+/* What Python refuses although vetting accepted it is still a fault of the file:
+ * the text of an 8-bit string that is not in the caller's encoding, say. */
+static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
+    PyObject *type, *value, *traceback;
+    ptio_error err = {0};
+    char quoted[PTIO_QUOTED] = "";
+    PyErr_Fetch(&type, &value, &traceback);
+    if (is_final(b->state, type)) {
+        PyErr_Restore(type, value, traceback);
+        return;
+    }
+    PyObject *shown = value == NULL ? NULL : PyObject_Str(value);
+    const char *text = shown == NULL ? NULL : PyUnicode_AsUTF8(shown);
+    if (text != NULL) ptio_quote(quoted, text, strlen(text));
+    PyErr_Clear();
+    ptio_fail(&err, PTIO_E_PICKLE_MALFORMED, "P15.build",
+              ptio_pickle_locate(b->c->pickle, b->c->pickle_size, ref), "a value cannot be made: %s", quoted);
+    ptio_raise(b->state, &err, b->path, NULL);
+    Py_XDECREF(shown);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
+static int build_nodes(ptio_builder *b) {
+    for (ptio_ref ref = PTIO_FIRST_FREE_NODE; ref < b->graph->count; ref++) {
+        if (ref % NODES_BETWEEN_SIGNALS == 0 && PyErr_CheckSignals() < 0) return -1;
+        if (build_node(b, ref) < 0) {
+            raise_as_ours(b, ref);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *ptio_build(ptio_builder *b) {
+    PyObject *result = NULL;
+    b->objects = PyMem_Calloc(b->graph->count, sizeof *b->objects);
+    if (b->objects == NULL) return PyErr_NoMemory();
+    b->objects[PTIO_NODE_NONE] = Py_NewRef(Py_None);
+    b->objects[PTIO_NODE_FALSE] = Py_NewRef(Py_False);
+    b->objects[PTIO_NODE_TRUE] = Py_NewRef(Py_True);
+    /* Many new containers and no garbage: collecting while they are made would
+     * only cost time. The GIL is held throughout. */
+    int collected = PyGC_Disable();
+    if (build_nodes(b) == 0) result = Py_NewRef(b->objects[b->graph->root]);
+    for (size_t i = 0; i < b->graph->count; i++) Py_XDECREF(b->objects[i]);
+    PyMem_Free(b->objects);
+    b->objects = NULL;
+    if (collected) PyGC_Enable();
+    return result;
+}

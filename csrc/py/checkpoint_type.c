@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Checkpoint: a parsed and vetted file. It can be listed, verified and built,
+ * each as often as one likes.
+ */
+#include "module.h"
+
+/* --- new -------------------------------------------------------------------------------- */
+
+/* ("module.name", ...) as C strings that live as long as the tuple. */
+static int read_allow(PyObject *allow, const char ***names, size_t *count) {
+    Py_ssize_t size = PyTuple_GET_SIZE(allow);
+    *names = PyMem_Calloc((size_t)size + 1, sizeof **names);
+    if (*names == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < size; i++)
+        if (((*names)[i] = PyUnicode_AsUTF8(PyTuple_GET_ITEM(allow, i))) == NULL) return -1;
+    *count = (size_t)size;
+    return 0;
+}
+
+static int open_checkpoint(ptio_checkpoint_object *self, const ptio_checkpoint_options *options) {
+    ptio_error err = {0};
+    ptio_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ptio_checkpoint_open(&self->source->source, options, &self->checkpoint, &err);
+    Py_END_ALLOW_THREADS
+    if (status == PTIO_OK) return 0;
+    ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, &self->checkpoint);
+    return -1;
+}
+
+static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"source", "limits", "inert", "allow", "encoding", "path", NULL};
+    ptio_state *state = ptio_state_of_type(type);
+    PyObject *source, *allow, *encoding, *path;
+    int inert;
+    unsigned long long pickle_bytes, objects, object_bytes, inflated_bytes, hash_work;
+    unsigned int depth;
+    ptio_checkpoint_options options = {0};
+    const char **allow_names = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UO:Checkpoint", names, state->source_type, &source,
+                                     &pickle_bytes, &objects, &object_bytes, &inflated_bytes, &depth, &hash_work,
+                                     &inert, &PyTuple_Type, &allow, &encoding, &path))
+        return NULL;
+    if (!((ptio_source_object *)source)->open) {
+        PyErr_SetString(PyExc_ValueError, "the source is closed");
+        return NULL;
+    }
+    ptio_checkpoint_object *self = (ptio_checkpoint_object *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->limits = (ptio_limits){pickle_bytes, objects, object_bytes, inflated_bytes, depth, hash_work};
+    self->source = (ptio_source_object *)Py_NewRef(source);
+    self->encoding = Py_NewRef(encoding);
+    self->path = Py_NewRef(path);
+    self->lock = PyThread_allocate_lock();
+    options.limits = self->limits;
+    options.inert = inert;
+    if (self->lock == NULL) PyErr_NoMemory();
+    bool ready = self->lock != NULL && read_allow(allow, &allow_names, &options.allow_count) == 0;
+    options.allow = allow_names;
+    if (!ready || open_checkpoint(self, &options) < 0) Py_CLEAR(self);
+    PyMem_Free(allow_names);
+    return (PyObject *)self;
+}
+
+static int checkpoint_traverse(ptio_checkpoint_object *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->source);
+    return 0;
+}
+
+static void checkpoint_dealloc(ptio_checkpoint_object *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    ptio_checkpoint_free(&self->checkpoint);
+    if (self->lock != NULL) PyThread_free_lock(self->lock);
+    Py_CLEAR(self->source);
+    Py_CLEAR(self->encoding);
+    Py_CLEAR(self->path);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* --- build and check ----------------------------------------------------------------------- */
+
+static int check_open(const ptio_checkpoint_object *self) {
+    if (self->source->open) return 0;
+    PyErr_SetString(PyExc_ValueError, "the file of this checkpoint is closed");
+    return -1;
+}
+
+/* None, True or False -> -1, 1, 0; -2 with an exception. */
+static int read_verify(PyObject *verify) {
+    if (verify == Py_None) return -1;
+    int truth = PyObject_IsTrue(verify);
+    return truth < 0 ? -2 : truth;
+}
+
+static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"verify", "private", "threads", "progress", NULL};
+    ptio_state *state = ptio_state_of_type(Py_TYPE(self));
+    PyObject *verify, *progress, *result = NULL;
+    int private_copy;
+    unsigned int threads;
+    ptio_loaded loaded;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OpIO:build", names, &verify, &private_copy, &threads, &progress))
+        return NULL;
+    ptio_ticker ticker = {progress == Py_None ? NULL : progress};
+    int verifies = read_verify(verify);
+    const char *encoding = PyUnicode_AsUTF8(self->encoding);
+    if (verifies == -2 || encoding == NULL || check_open(self) < 0) return NULL;
+    ptio_read_options options = {.verify_mapped = verifies == 1,
+                                 .never_verify = verifies == 0,
+                                 .private_copy = private_copy,
+                                 .threads = threads,
+                                 .tick = ptio_tick,
+                                 .tick_context = &ticker};
+    if (ptio_storages_load(self, state, &options, &loaded) == 0) {
+        ptio_builder builder = {.state = state, .c = &self->checkpoint, .graph = &self->checkpoint.graph,
+                                .loaded = &loaded, .encoding = encoding, .path = self->path};
+        result = ptio_build(&builder);
+    }
+    ptio_storages_release(&loaded);
+    return result;
+}
+
+static PyObject *checkpoint_check(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"threads", "progress", NULL};
+    ptio_state *state = ptio_state_of_type(Py_TYPE(self));
+    PyObject *progress, *findings;
+    unsigned int threads;
+    ptio_record_verdict *verdicts = NULL;
+    ptio_error err = {0};
+    ptio_status status;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$IO:check", names, &threads, &progress)) return NULL;
+    if (check_open(self) < 0) return NULL;
+    ptio_ticker ticker = {progress == Py_None ? NULL : progress};
+    ptio_read_options options = {.threads = threads, .tick = ptio_tick, .tick_context = &ticker};
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(self->lock, WAIT_LOCK);
+    status = ptio_records_verify(&self->source->source, &self->checkpoint.index, &self->limits, &options, &verdicts,
+                                 &err);
+    PyThread_release_lock(self->lock);
+    Py_END_ALLOW_THREADS
+    if (status != PTIO_OK) {
+        ptio_raise(state, &err, self->path, NULL);
+        return NULL;
+    }
+    findings = ptio_list_findings(state, &self->checkpoint, verdicts);
+    ptio_free(verdicts);
+    return findings;
+}
+
+/* --- lists and attributes --------------------------------------------------------------------- */
+
+static PyObject *checkpoint_records(ptio_checkpoint_object *self, PyObject *unused) {
+    (void)unused;
+    return ptio_list_records(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint);
+}
+
+static PyObject *checkpoint_tensors(ptio_checkpoint_object *self, PyObject *unused) {
+    (void)unused;
+    return ptio_list_tensors(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint);
+}
+
+static PyObject *checkpoint_leaves(ptio_checkpoint_object *self, PyObject *args) {
+    Py_ssize_t limit;
+    if (!PyArg_ParseTuple(args, "n:leaves", &limit)) return NULL;
+    return ptio_list_leaves(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, limit);
+}
+
+static PyObject *checkpoint_format(ptio_checkpoint_object *self, void *closure) {
+    (void)self;
+    (void)closure;
+    return PyUnicode_FromString("zip");
+}
+
+static PyObject *checkpoint_byteorder(ptio_checkpoint_object *self, void *closure) {
+    (void)closure;
+    return PyUnicode_FromString(self->checkpoint.big_endian ? "big" : "little");
+}
+
+static PyObject *checkpoint_pickle_size(ptio_checkpoint_object *self, void *closure) {
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(self->checkpoint.pickle_size);
+}
+
+static PyMethodDef checkpoint_methods[] = {
+    {"build", (PyCFunction)(void (*)(void))checkpoint_build, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("build($self, *, verify, private, threads, progress)\n--\n\nMakes the object.")},
+    {"check", (PyCFunction)(void (*)(void))checkpoint_check, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("check($self, *, threads, progress)\n--\n\nProves every member and its CRC-32.")},
+    {"records", (PyCFunction)checkpoint_records, METH_NOARGS,
+     PyDoc_STR("records($self)\n--\n\nMembers of the archive, in directory order.")},
+    {"tensors", (PyCFunction)checkpoint_tensors, METH_NOARGS,
+     PyDoc_STR("tensors($self)\n--\n\nTensors with their paths, without reading them.")},
+    {"leaves", (PyCFunction)checkpoint_leaves, METH_VARARGS,
+     PyDoc_STR("leaves($self, limit)\n--\n\nThe first values that are no tensors, with their paths.")},
+    {NULL}};
+
+static PyGetSetDef checkpoint_getset[] = {
+    {"format", (getter)checkpoint_format, NULL, "\"zip\".", NULL},
+    {"byteorder", (getter)checkpoint_byteorder, NULL, "\"little\" or \"big\".", NULL},
+    {"pickle_size", (getter)checkpoint_pickle_size, NULL, "Bytes of the pickle.", NULL},
+    {NULL}};
+
+static PyType_Slot checkpoint_slots[] = {
+    {Py_tp_doc, "Checkpoint(source, *, limits, inert, allow, encoding, path)\n--\n\nA parsed and vetted checkpoint."},
+    {Py_tp_new, checkpoint_new},
+    {Py_tp_dealloc, checkpoint_dealloc},
+    {Py_tp_traverse, checkpoint_traverse},
+    {Py_tp_methods, checkpoint_methods},
+    {Py_tp_getset, checkpoint_getset},
+    {0, NULL}};
+
+PyType_Spec ptio_checkpoint_spec = {.name = "ptio._core.Checkpoint",
+                                    .basicsize = sizeof(ptio_checkpoint_object),
+                                    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+                                    .slots = checkpoint_slots};

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The extension module: multi-phase init, heap types, everything in the
+ * module's state. Subinterpreters are refused, as NumPy does not support them.
+ */
+#define PTIO_IMPORTS_NUMPY
+#include "module.h"
+
+#include <libdeflate.h>
+#include <zip.h>
+#include <zlib.h>
+
+ptio_state *ptio_state_of_type(PyTypeObject *type) { return PyType_GetModuleState(type); }
+
+static PyObject *versions(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return Py_BuildValue("{ssssss}", "libzip", zip_libzip_version(), "zlib", zlibVersion(), "libdeflate",
+                         LIBDEFLATE_VERSION_STRING);
+}
+
+static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec) {
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+}
+
+/* A named tuple: what typing.NamedTuple says in _core.pyi. */
+static PyObject *make_named_tuple(const char *name, const char *fields) {
+    PyObject *collections = PyImport_ImportModule("collections");
+    PyObject *type = collections == NULL ? NULL : PyObject_CallMethod(collections, "namedtuple", "ss", name, fields);
+    PyObject *module = type == NULL ? NULL : PyUnicode_FromString("ptio._core");
+    if (module != NULL && PyObject_SetAttrString(type, "__module__", module) < 0) Py_CLEAR(type);
+    Py_XDECREF(module);
+    Py_XDECREF(collections);
+    return type;
+}
+
+static int add_named_tuples(PyObject *module, ptio_state *state) {
+    state->record_type = make_named_tuple("Record", "name offset compressed_size size crc32 method");
+    state->tensor_info_type =
+        make_named_tuple("TensorInfo", "path kind dtype shape stride storage_offset nbytes storage storage_nbytes "
+                                       "location requires_grad record");
+    state->finding_type = make_named_tuple("Finding", "exception kind message record offset");
+    if (!state->record_type || !state->tensor_info_type || !state->finding_type) return -1;
+    if (PyModule_AddObjectRef(module, "Record", state->record_type) < 0) return -1;
+    if (PyModule_AddObjectRef(module, "TensorInfo", state->tensor_info_type) < 0) return -1;
+    return PyModule_AddObjectRef(module, "Finding", state->finding_type);
+}
+
+static int module_exec(PyObject *module) {
+    ptio_state *state = PyModule_GetState(module);
+    if (PyArray_ImportNumPyAPI() < 0) return -1;
+    if (add_type(module, &state->source_type, &ptio_source_spec) < 0) return -1;
+    if (add_type(module, &state->storage_type, &ptio_storage_spec) < 0) return -1;
+    if (add_type(module, &state->checkpoint_type, &ptio_checkpoint_spec) < 0) return -1;
+    return add_named_tuples(module, state);
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg) {
+    return ptio_state_traverse(PyModule_GetState(module), visit, arg);
+}
+
+static int module_clear(PyObject *module) {
+    ptio_state_clear(PyModule_GetState(module));
+    return 0;
+}
+
+static void module_free(void *module) { ptio_state_clear(PyModule_GetState(module)); }
+
+static PyMethodDef module_methods[] = {
+    {"versions", versions, METH_NOARGS, PyDoc_STR("versions()\n--\n\nVersions of the C libraries.")}, {NULL}};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL}};
+
+struct PyModuleDef ptio_module = {PyModuleDef_HEAD_INIT,
+                                  .m_name = "ptio._core",
+                                  .m_doc = "The C extension of ptio. Private: use ptio.load and ptio.verify.",
+                                  .m_size = sizeof(ptio_state),
+                                  .m_methods = module_methods,
+                                  .m_slots = module_slots,
+                                  .m_traverse = module_traverse,
+                                  .m_clear = module_clear,
+                                  .m_free = module_free};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&ptio_module); }

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the glue share: the module's state and one declaration per
+ * service. This folder is the only place that knows Python and NumPy; all it
+ * knows of files and pickles comes from csrc/core.
+ */
+#ifndef PTIO_MODULE_H
+#define PTIO_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#define NPY_NO_DEPRECATED_API NPY_1_20_API_VERSION
+#define NPY_TARGET_VERSION NPY_1_23_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL ptio_numpy_api
+#ifndef PTIO_IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include "../core/checkpoint.h"
+#include "../core/pickle_parse.h"
+#include "../core/record_read.h"
+#include "../core/vet.h"
+
+typedef struct {
+    PyTypeObject *source_type;
+    PyTypeObject *storage_type;
+    PyTypeObject *checkpoint_type;
+    PyObject *record_type;      /* named tuples of _core.pyi */
+    PyObject *tensor_info_type;
+    PyObject *finding_type;
+
+    /* Made when they are first asked for, see state.c. */
+    PyObject *errors;                            /* module ptio._errors */
+    PyObject *types;                             /* module ptio._types */
+    PyObject *dtypes[PTIO_DTYPE_COUNT];          /* numpy.dtype, or ptio.TorchDtype */
+    PyObject *callables[PTIO_MAKER_COUNT];
+} ptio_state;
+
+extern struct PyModuleDef ptio_module;
+ptio_state *ptio_state_of_type(PyTypeObject *type);
+
+/* --- state.c: borrowed references, or NULL with an exception set -------------------- */
+
+PyObject *ptio_state_errors(ptio_state *state);
+PyObject *ptio_state_types(ptio_state *state);
+/* numpy.dtype where NumPy or ml_dtypes has the type, else a TorchDtype. */
+PyObject *ptio_state_dtype(ptio_state *state, ptio_dtype dtype);
+/* The Python or NumPy callable that a maker with trait P stands for. */
+PyObject *ptio_state_callable(ptio_state *state, ptio_maker maker);
+int ptio_state_traverse(ptio_state *state, visitproc visit, void *arg);
+void ptio_state_clear(ptio_state *state);
+
+/* --- errors.c ------------------------------------------------------------------------ */
+
+/* Raises the exception for a failure of the core. checkpoint gives the list of
+ * forbidden globals and may be NULL, as may path. */
+void ptio_raise(ptio_state *state, const ptio_error *err, PyObject *path,
+                const ptio_checkpoint *checkpoint);
+
+/* For callbacks of the core that run Python: the exception stays set. */
+ptio_status ptio_python_failed(ptio_error *err);
+
+/* --- the types ------------------------------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    ptio_source source;
+    bool open;
+    PyObject *owner; /* bytes that are borrowed, or the file object */
+    uint64_t base;   /* where offset 0 lies in the file object */
+} ptio_source_object;
+
+typedef struct {
+    PyObject_HEAD
+    ptio_block *block; /* NULL for an empty storage */
+    uint8_t *bytes;
+    uint64_t size;
+    uint8_t nothing[16]; /* what an empty storage points to */
+} ptio_storage_object;
+
+typedef struct {
+    PyObject_HEAD
+    ptio_source_object *source;
+    ptio_checkpoint checkpoint;
+    ptio_limits limits;
+    PyObject *encoding; /* str */
+    PyObject *path;     /* str or None */
+    PyThread_type_lock lock; /* over the index while records are proven and read */
+} ptio_checkpoint_object;
+
+extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec;
+
+/* Steals the block reference. */
+PyObject *ptio_storage_new(ptio_state *state, ptio_block *block, uint8_t *bytes, uint64_t size);
+
+/* --- listing.c ----------------------------------------------------------------------------- */
+
+PyObject *ptio_list_records(ptio_state *state, const ptio_checkpoint *checkpoint);
+PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *checkpoint);
+/* The first `limit` leaves that are no tensors: [(path, value)]. */
+PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *checkpoint, Py_ssize_t limit);
+PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *checkpoint,
+                             const ptio_record_verdict *verdicts);
+
+/* --- building --------------------------------------------------------------------------------- */
+
+/* The storages of a load, by number. */
+typedef struct {
+    ptio_wanted *wanted;     /* one for each storage that is read */
+    uint32_t *wanted_of;     /* storage -> index into wanted, or PTIO_NO_STORAGE */
+    PyObject **objects;      /* storage -> Storage, or NULL until it is asked for */
+    size_t count, storage_count;
+} ptio_loaded;
+
+typedef struct {
+    ptio_state *state;
+    const ptio_checkpoint *c;
+    const ptio_graph *graph;
+    ptio_loaded *loaded;
+    PyObject **objects; /* node -> its value, owned */
+    const char *encoding;
+    PyObject *path; /* for errors */
+} ptio_builder;
+
+/* For ptio_read_options.tick: takes the GIL, looks for signals, reports progress. */
+typedef struct {
+    PyObject *progress; /* callable, or NULL */
+} ptio_ticker;
+ptio_status ptio_tick(void *ticker, uint64_t done, uint64_t total, ptio_error *err);
+
+/* storages.c: reads what the result needs, with the GIL released. */
+int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const ptio_read_options *options,
+                       ptio_loaded *loaded);
+void ptio_storages_release(ptio_loaded *loaded);
+/* Borrowed Storage object. */
+ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage);
+
+/* build.c: the whole object, a new reference. */
+PyObject *ptio_build(ptio_builder *builder);
+/* build_calls.c: the result of a vetted call; a fill of one. */
+PyObject *ptio_build_made(ptio_builder *builder, const ptio_node *node);
+PyObject *ptio_build_opaque(ptio_builder *builder, ptio_ref ref);
+PyObject *ptio_build_opaque_call(ptio_builder *builder, const ptio_node *node);
+int ptio_build_state(ptio_builder *builder, const ptio_node *target, PyObject *object, PyObject *state);
+int ptio_fill_opaque(ptio_builder *builder, PyObject *opaque, const ptio_node *fill);
+/* build_numpy.c */
+PyObject *ptio_build_tensor(ptio_builder *builder, const ptio_node *node);
+PyObject *ptio_build_storage(ptio_builder *builder, uint32_t storage);
+
+/* An item of a fill or tuple, borrowed. */
+static inline PyObject *ptio_item(const ptio_builder *builder, const ptio_node *node, uint32_t i) {
+    return builder->objects[builder->graph->refs[node->first + i]];
+}
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Source: the bytes of one file, from a path, a descriptor, bytes or a file
+ * object.
+ */
+#include "module.h"
+
+/* --- reading from a file object --------------------------------------------------------- */
+
+static ptio_status short_file(ptio_error *err, uint64_t offset, size_t wanted, size_t got) {
+    return ptio_fail(err, PTIO_E_FILE_CHANGED, "F2.file-object", offset,
+                     "the file object gave %zu of %zu bytes", got, wanted);
+}
+
+/* readinto(view): how many bytes came, or -1 with an exception set. */
+static Py_ssize_t call_readinto(PyObject *file, char *out, Py_ssize_t n) {
+    PyObject *view = PyMemoryView_FromMemory(out, n, PyBUF_WRITE);
+    PyObject *got = view == NULL ? NULL : PyObject_CallMethod(file, "readinto", "O", view);
+    /* The memory is ours: nobody may keep a view of it. */
+    PyObject *released = view == NULL ? NULL : PyObject_CallMethod(view, "release", NULL);
+    Py_ssize_t count = got == NULL || released == NULL ? -1 : PyNumber_AsSsize_t(got, PyExc_OverflowError);
+    Py_XDECREF(released);
+    Py_XDECREF(got);
+    Py_XDECREF(view);
+    return PyErr_Occurred() ? -1 : count;
+}
+
+static Py_ssize_t call_read(PyObject *file, char *out, Py_ssize_t n) {
+    Py_buffer view;
+    Py_ssize_t count = -1;
+    PyObject *got = PyObject_CallMethod(file, "read", "n", n);
+    if (got == NULL) return -1;
+    if (PyObject_GetBuffer(got, &view, PyBUF_SIMPLE) == 0) {
+        count = view.len;
+        if (count <= n) memcpy(out, view.buf, (size_t)count);
+        PyBuffer_Release(&view);
+    }
+    Py_DECREF(got);
+    return count;
+}
+
+/* The GIL is held. Loops over short reads; nothing at all is the end. */
+static ptio_status read_from_file(ptio_source_object *self, uint64_t offset, char *out, size_t n,
+                                  ptio_error *err) {
+    size_t done = 0;
+    PyObject *position = PyObject_CallMethod(self->owner, "seek", "K", (unsigned long long)(self->base + offset));
+    if (position == NULL) return ptio_python_failed(err);
+    Py_DECREF(position);
+    int direct = PyObject_HasAttrString(self->owner, "readinto");
+    while (done < n) {
+        Py_ssize_t left = (Py_ssize_t)(n - done);
+        Py_ssize_t got = direct ? call_readinto(self->owner, out + done, left)
+                                : call_read(self->owner, out + done, left);
+        if (got < 0 && PyErr_Occurred()) return ptio_python_failed(err);
+        if (got <= 0 || got > left) return short_file(err, offset, n, done);
+        done += (size_t)got;
+    }
+    return PTIO_OK;
+}
+
+static ptio_status read_at(void *context, uint64_t offset, void *out, size_t n, ptio_error *err) {
+    PyGILState_STATE gil = PyGILState_Ensure();
+    ptio_status status = read_from_file(context, offset, out, n, err);
+    PyGILState_Release(gil);
+    return status;
+}
+
+/* --- the type ------------------------------------------------------------------------------- */
+
+static ptio_source_object *source_alloc(PyTypeObject *type, PyObject *owner) {
+    ptio_source_object *self = (ptio_source_object *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->source.fd = -1;
+    self->owner = Py_XNewRef(owner);
+    return self;
+}
+
+static PyObject *finish(ptio_source_object *self, ptio_status status, const ptio_error *err, PyObject *path) {
+    if (status == PTIO_OK) {
+        self->open = true;
+        return (PyObject *)self;
+    }
+    ptio_raise(ptio_state_of_type(Py_TYPE(self)), err, path, NULL);
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int parse_mode(const char *text, ptio_mmap_mode *mode) {
+    *mode = strcmp(text, "always") == 0  ? PTIO_MMAP_ALWAYS
+            : strcmp(text, "never") == 0 ? PTIO_MMAP_NEVER
+                                         : PTIO_MMAP_AUTO;
+    if (*mode != PTIO_MMAP_AUTO || strcmp(text, "auto") == 0) return 0;
+    PyErr_SetString(PyExc_ValueError, "mmap must be 'auto', 'always' or 'never'");
+    return -1;
+}
+
+static PyObject *source_from_path(PyTypeObject *type, PyObject *args) {
+    PyObject *path;
+    const char *mode_text;
+    ptio_mmap_mode mode;
+    ptio_error err = {0};
+    ptio_status status;
+    if (!PyArg_ParseTuple(args, "Ss:from_path", &path, &mode_text) || parse_mode(mode_text, &mode) < 0)
+        return NULL;
+    if (strlen(PyBytes_AS_STRING(path)) != (size_t)PyBytes_GET_SIZE(path)) {
+        PyErr_SetString(PyExc_ValueError, "embedded null byte in path");
+        return NULL;
+    }
+    ptio_source_object *self = source_alloc(type, NULL);
+    PyObject *shown = PyUnicode_DecodeFSDefault(PyBytes_AS_STRING(path));
+    if (self == NULL || shown == NULL) {
+        Py_XDECREF(self);
+        Py_XDECREF(shown);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = ptio_source_open(PyBytes_AS_STRING(path), mode, &self->source, &err);
+    Py_END_ALLOW_THREADS
+    PyObject *result = finish(self, status, &err, shown);
+    Py_DECREF(shown);
+    return result;
+}
+
+static PyObject *source_from_fd(PyTypeObject *type, PyObject *args) {
+    int fd;
+    unsigned long long base;
+    const char *mode_text;
+    ptio_mmap_mode mode;
+    ptio_error err = {0};
+    ptio_status status;
+    if (!PyArg_ParseTuple(args, "iKs:from_fd", &fd, &base, &mode_text) || parse_mode(mode_text, &mode) < 0)
+        return NULL;
+    ptio_source_object *self = source_alloc(type, NULL);
+    if (self == NULL) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    status = ptio_source_from_fd(fd, base, mode, &self->source, &err);
+    Py_END_ALLOW_THREADS
+    return finish(self, status, &err, NULL);
+}
+
+static PyObject *source_from_bytes(PyTypeObject *type, PyObject *args) {
+    PyObject *data;
+    Py_ssize_t base;
+    if (!PyArg_ParseTuple(args, "Sn:from_bytes", &data, &base)) return NULL;
+    if (base < 0 || base > PyBytes_GET_SIZE(data)) base = PyBytes_GET_SIZE(data);
+    ptio_source_object *self = source_alloc(type, data);
+    if (self == NULL) return NULL;
+    ptio_source_borrow(PyBytes_AS_STRING(data) + base, (size_t)(PyBytes_GET_SIZE(data) - base), &self->source);
+    return finish(self, PTIO_OK, NULL, NULL);
+}
+
+static PyObject *source_from_file(PyTypeObject *type, PyObject *args) {
+    PyObject *file;
+    unsigned long long base, size;
+    if (!PyArg_ParseTuple(args, "OKK:from_file", &file, &base, &size)) return NULL;
+    ptio_source_object *self = source_alloc(type, file);
+    if (self == NULL) return NULL;
+    self->base = base;
+    ptio_source_callback(read_at, self, size, &self->source);
+    return finish(self, PTIO_OK, NULL, NULL);
+}
+
+static PyObject *source_close(ptio_source_object *self, PyObject *unused) {
+    (void)unused;
+    if (self->open) ptio_source_close(&self->source);
+    self->open = false;
+    Py_CLEAR(self->owner);
+    Py_RETURN_NONE;
+}
+
+static int source_traverse(ptio_source_object *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->owner);
+    return 0;
+}
+
+static int source_clear(ptio_source_object *self) {
+    Py_CLEAR(self->owner);
+    return 0;
+}
+
+static void source_dealloc(ptio_source_object *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->open) ptio_source_close(&self->source);
+    Py_CLEAR(self->owner);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *source_size(ptio_source_object *self, void *closure) {
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(self->source.size);
+}
+
+static PyObject *source_mapped(ptio_source_object *self, void *closure) {
+    (void)closure;
+    return PyBool_FromLong(self->source.mapping != NULL);
+}
+
+static PyMethodDef source_methods[] = {
+    {"from_path", (PyCFunction)source_from_path, METH_VARARGS | METH_CLASS,
+     PyDoc_STR("from_path(path, mmap)\n--\n\nA regular file by path (bytes).")},
+    {"from_fd", (PyCFunction)source_from_fd, METH_VARARGS | METH_CLASS,
+     PyDoc_STR("from_fd(fd, base, mmap)\n--\n\nAn open regular file, from byte base on.")},
+    {"from_bytes", (PyCFunction)source_from_bytes, METH_VARARGS | METH_CLASS,
+     PyDoc_STR("from_bytes(data, base)\n--\n\nBytes, borrowed, from base on.")},
+    {"from_file", (PyCFunction)source_from_file, METH_VARARGS | METH_CLASS,
+     PyDoc_STR("from_file(file, base, size)\n--\n\nAn object with seek() and readinto() or read().")},
+    {"close", (PyCFunction)source_close, METH_NOARGS,
+     PyDoc_STR("close()\n--\n\nCloses the file; arrays keep their mapping.")},
+    {NULL}};
+
+static PyGetSetDef source_getset[] = {
+    {"size", (getter)source_size, NULL, "Bytes from the beginning of the checkpoint on.", NULL},
+    {"mapped", (getter)source_mapped, NULL, "Whether the file is memory-mapped.", NULL},
+    {NULL}};
+
+static PyType_Slot source_slots[] = {{Py_tp_doc, "The bytes of one file."},
+                                     {Py_tp_dealloc, source_dealloc},
+                                     {Py_tp_traverse, source_traverse},
+                                     {Py_tp_clear, source_clear},
+                                     {Py_tp_methods, source_methods},
+                                     {Py_tp_getset, source_getset},
+                                     {0, NULL}};
+
+PyType_Spec ptio_source_spec = {.name = "ptio._core.Source",
+                                .basicsize = sizeof(ptio_source_object),
+                                .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                                         Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                                .slots = source_slots};
