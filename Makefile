@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists what there is. The targets set up what they need.
+#
+#   PYTHON=python3.12       interpreter for the virtual environment
+#   PTIO_TORCH_INDEX=URL    package index to take torch from (its CPU build is much smaller)
+#   REQUIRE_TORCH=1         fail where tests would be skipped because torch is missing
+#   PYTEST_ARGS="-k zip"    extra arguments for pytest
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+export PTIO_TORCH_INDEX REQUIRE_TORCH
+
+PY := $(VENV)/bin/python
+PACKAGING := setup.py pyproject.toml
+C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test ctest asan lint bench dist clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.built $(VENV)/.tests ## virtual environment, C libraries, the package, what the tests need
+
+demo: $(VENV)/.built ## load a checkpoint of a real training run, without torch
+	@$(PY) demo/show.py
+
+test: ctest $(VENV)/.built $(VENV)/.tests ## the C tests and the Python tests
+	@tools/torch_for_tests.sh check $(PY)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
+	tests/c/run.sh
+
+asan: $(VENV)/.built $(VENV)/.tests ## both suites under AddressSanitizer and UndefinedBehaviorSanitizer
+	tools/asan.sh $(PY) $(PYTEST_ARGS)
+
+lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sources
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(PY) tools/check_layers.py
+
+bench: $(VENV)/.built $(VENV)/.bench ## time and memory beside the other tools
+	$(PY) -m benchmarks
+
+dist: $(VENV)/.built ## source distribution and wheel, in dist/
+	$(VENV)/bin/pip -q install build
+	$(PY) -m build --no-isolation --outdir dist
+
+clean: ## everything that was made here, the virtual environments too
+	rm -rf $(VENV) $(VENV)-* build dist python/ptio.egg-info python/ptio/_core.*.so
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is a step of the set-up that has been done.
+
+$(VENV)/.system: tools/system_packages.sh
+	tools/system_packages.sh $(PYTHON)
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/.python: | $(VENV)/.system
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip -q install --upgrade pip "setuptools>=77" "numpy>=2.0"
+	@touch $@
+
+$(VENV)/.built: $(PACKAGING) $(C_SOURCES) | $(VENV)/.python
+	$(VENV)/bin/pip -q install --no-build-isolation --editable .
+	@touch $@
+
+# "ptio[...]" is installed by now: these add only what its extras name.
+
+$(VENV)/.tests: pyproject.toml | $(VENV)/.built
+	$(VENV)/bin/pip -q install "ptio[test]"
+	tools/torch_for_tests.sh install $(PY)
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml | $(VENV)/.built
+	$(VENV)/bin/pip -q install "ptio[lint]"
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.tests
+	$(VENV)/bin/pip -q install "ptio[bench]" || \
+	  echo "some of the other tools cannot be installed: the benchmarks leave them out"
+	@touch $@
