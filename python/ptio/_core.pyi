@@ -73,12 +73,12 @@ class Checkpoint:
     ) -> Any: ...
     def records(self) -> list[Record]: ...
     def tensors(self) -> list[TensorInfo]: ...
+    def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]: ...  # that are no tensors
     def check(self, *, threads: int, progress: Callable[[int, int], Any] | None) -> list[Finding]: ...
 
 class Storage:
     """Keeps the bytes of one storage alive; the base of the arrays that view it."""
 
-    key: str
     nbytes: int
 
 def versions() -> dict[str, str]: ...  # of the C libraries: {"libzip": ..., "zlib": ..., "libdeflate": ...}

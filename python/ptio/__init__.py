@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads PyTorch checkpoints: safely, without importing torch, as NumPy arrays.
+
+    import ptio
+
+    checkpoint = ptio.load("checkpoint.pt")      # arrays over a memory map of the file
+    print(ptio.verify("checkpoint.pt"))          # structure and checksums
+
+No code that a file names is ever imported or called. Everything that can go wrong with a file
+is a `ptio.Error`; each of its classes is also the standard exception that torch's users catch.
+"""
+
+from typing import TYPE_CHECKING
+
+from ptio._api import load, verify
+from ptio._errors import (
+    AmbiguousError,
+    BoundsError,
+    ChecksumError,
+    Error,
+    ForbiddenError,
+    FormatError,
+    LimitError,
+    PickleFormatError,
+    TruncatedError,
+    UnsupportedError,
+)
+from ptio._limits import Limits
+
+if TYPE_CHECKING:
+    from ptio._report import Problem, VerifyReport
+    from ptio._types import (
+        NestedTensor,
+        Opaque,
+        QuantizedTensor,
+        RawTensor,
+        SparseTensor,
+        TorchDtype,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # functions
+    "load",
+    "verify",
+    # what they take and give back
+    "Limits",
+    "Problem",
+    "VerifyReport",
+    "NestedTensor",
+    "Opaque",
+    "QuantizedTensor",
+    "RawTensor",
+    "SparseTensor",
+    "TorchDtype",
+    # errors
+    "Error",
+    "AmbiguousError",
+    "BoundsError",
+    "ChecksumError",
+    "ForbiddenError",
+    "FormatError",
+    "LimitError",
+    "PickleFormatError",
+    "TruncatedError",
+    "UnsupportedError",
+]
+
+# Classes that few programs need are imported when they are first used.
+_LAZY = {
+    "Problem": "ptio._report",
+    "VerifyReport": "ptio._report",
+    "NestedTensor": "ptio._types",
+    "Opaque": "ptio._types",
+    "QuantizedTensor": "ptio._types",
+    "RawTensor": "ptio._types",
+    "SparseTensor": "ptio._types",
+    "TorchDtype": "ptio._types",
+}
+
+
+if not TYPE_CHECKING:  # type checkers know the names, and should refuse others
+
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module 'ptio' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
