@@ -44,15 +44,30 @@ static ptio_status check_archive(const ptio_checkpoint *c, ptio_error *err) {
     return PTIO_OK;
 }
 
-/* A record of a few bytes; *size is 0 and *text NULL where it is missing. */
+/* A record of a few bytes, and what a check says of it. */
+typedef struct {
+    uint32_t record;
+    uint8_t *text; /* NULL where the archive lacks it */
+    size_t size;
+} small_record;
+
+static ptio_status name_record(const ptio_checkpoint *c, uint32_t record, ptio_status status, ptio_error *err) {
+    size_t length;
+    if (status == PTIO_OK || record == PTIO_NO_RECORD || err->record[0] != '\0') return status;
+    const uint8_t *name = ptio_zip_name(&c->index, record, &length);
+    ptio_error_in_record(err, name, length);
+    return status;
+}
+
 static ptio_status read_small(const ptio_source *source, ptio_checkpoint *c, const char *name,
-                              const ptio_limits *limits, uint8_t **text, size_t *size, ptio_error *err) {
-    uint32_t record = find(c, name);
-    *text = NULL;
-    *size = 0;
-    if (record == PTIO_NO_RECORD) return PTIO_OK;
-    PTIO_TRY(ptio_record_slurp(source, &c->index, record, MAX_SMALL_RECORD, limits, text, err));
-    *size = (size_t)c->index.records[record].usize;
+                              const ptio_limits *limits, small_record *out, ptio_error *err) {
+    *out = (small_record){.record = find(c, name)};
+    if (out->record == PTIO_NO_RECORD) return PTIO_OK;
+    uint64_t size = c->index.records[out->record].usize;
+    PTIO_CHECK(size <= MAX_SMALL_RECORD, "Z7.small", err, METADATA_MALFORMED, 0,
+               "member %s has %llu bytes, torch writes a few", name, (unsigned long long)size);
+    PTIO_TRY(ptio_record_slurp(source, &c->index, out->record, MAX_SMALL_RECORD, limits, &out->text, err));
+    out->size = (size_t)size;
     return PTIO_OK;
 }
 
@@ -64,42 +79,46 @@ static bool machine_is_big_endian(void) {
 }
 
 /* Files of torch < 2.0 lack the record and were written by little-endian machines. */
-static ptio_status read_byte_order(const ptio_source *source, ptio_checkpoint *c, const ptio_limits *limits,
-                                   ptio_error *err) {
-    uint8_t *text;
-    size_t size;
-    PTIO_TRY(read_small(source, c, "byteorder", limits, &text, &size, err));
-    bool little = text == NULL || (size == 6 && memcmp(text, "little", 6) == 0);
-    bool big = text != NULL && size == 3 && memcmp(text, "big", 3) == 0;
-    ptio_free(text);
+static ptio_status check_byte_order(ptio_checkpoint *c, const small_record *order, ptio_error *err) {
+    bool little = order->record == PTIO_NO_RECORD || (order->size == 6 && memcmp(order->text, "little", 6) == 0);
+    bool big = order->size == 3 && memcmp(order->text, "big", 3) == 0;
     PTIO_CHECK(little || big, "T6.order", err, METADATA_MALFORMED, 0,
-               "record byteorder says neither 'little' nor 'big'");
+               "the byte order is neither 'little' nor 'big'");
     c->big_endian = big;
     c->swap = big != machine_is_big_endian();
     return PTIO_OK;
 }
 
 /* torch has written 3 and up; it reads 1 to 10. */
-static ptio_status check_version(const ptio_source *source, ptio_checkpoint *c, const ptio_limits *limits,
-                                 ptio_error *err) {
-    uint8_t *text;
-    size_t size;
+static ptio_status check_version(ptio_checkpoint *c, const small_record *text, ptio_error *err) {
     uint32_t version = 0;
-    PTIO_TRY(read_small(source, c, "version", limits, &text, &size, err));
-    bool present = text != NULL;
-    for (size_t i = 0; i < size && version < 1000; i++)
-        if (text[i] >= '0' && text[i] <= '9') version = version * 10 + (uint32_t)(text[i] - '0');
-    ptio_free(text);
-    PTIO_CHECK(!present || (version >= 1 && version <= 10), "Z7.version", err, FORMAT_UNSUPPORTED, 0,
-               "the archive's format version is %u, 1 to 10 are known", version);
+    (void)c;
+    for (size_t i = 0; i < text->size && version < 1000; i++)
+        if (text->text[i] >= '0' && text->text[i] <= '9') version = version * 10 + (uint32_t)(text->text[i] - '0');
+    PTIO_CHECK(text->record == PTIO_NO_RECORD || (version >= 1 && version <= 10), "Z7.version", err,
+               FORMAT_UNSUPPORTED, 0, "the archive's format version is %u, 1 to 10 are known", version);
     return PTIO_OK;
+}
+
+static ptio_status read_and_check(const ptio_source *source, ptio_checkpoint *c, const char *name,
+                                  ptio_status (*check)(ptio_checkpoint *, const small_record *, ptio_error *),
+                                  const ptio_limits *limits, ptio_error *err) {
+    small_record small;
+    ptio_status status = read_small(source, c, name, limits, &small, err);
+    if (status == PTIO_OK) status = check(c, &small, err);
+    ptio_free(small.text);
+    return name_record(c, small.record, status, err);
 }
 
 static ptio_status read_pickle(const ptio_source *source, ptio_checkpoint *c, const ptio_limits *limits,
                                ptio_error *err) {
+    uint64_t size = c->index.records[c->pickle_record].usize;
+    PTIO_CHECK(size <= limits->pickle_bytes, "R.pickle", err, LIMIT, PTIO_NO_OFFSET,
+               "the pickle has %llu bytes, at most %llu are read (limit pickle_bytes)", (unsigned long long)size,
+               (unsigned long long)limits->pickle_bytes);
     PTIO_TRY(ptio_record_slurp(source, &c->index, c->pickle_record, limits->pickle_bytes, limits,
                                &c->pickle, err));
-    c->pickle_size = c->index.records[c->pickle_record].usize;
+    c->pickle_size = size;
     return PTIO_OK;
 }
 
@@ -124,13 +143,7 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
                                 .inert_opcodes = options->inert,
                                 .stop_before_node = PTIO_NO_NODE};
     ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
-    status = status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
-    if (status != PTIO_OK && err->record[0] == '\0') {
-        size_t length;
-        const uint8_t *name = ptio_zip_name(&c->index, c->pickle_record, &length);
-        ptio_error_in_record(err, name, length);
-    }
-    return status;
+    return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }
 
 ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
@@ -142,10 +155,10 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
     PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
     out->pickle_record = find(out, "data.pkl");
     PTIO_TRY(check_archive(out, err));
-    PTIO_TRY(check_version(source, out, limits, err));
-    PTIO_TRY(read_byte_order(source, out, limits, err));
-    PTIO_TRY(read_pickle(source, out, limits, err));
-    return parse_and_vet(out, options, err);
+    PTIO_TRY(read_and_check(source, out, "version", check_version, limits, err));
+    PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, limits, err));
+    PTIO_TRY(name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err));
+    return name_record(out, out->pickle_record, parse_and_vet(out, options, err), err);
 }
 
 void ptio_checkpoint_free(ptio_checkpoint *c) {

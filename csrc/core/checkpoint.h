@@ -39,7 +39,7 @@ typedef struct {
     uint8_t dtype;
     uint8_t ndim;
     uint8_t flags;
-    bool contiguous;   /* the strides are those of a C array */
+    bool contiguous;   /* not empty, and the strides are exactly those of a C array */
     ptio_ref quantizer; /* argument tuple (qscheme, ...) of a quantized tensor */
 } ptio_tensor;
 

@@ -42,10 +42,10 @@ ptio_status ptio_machine_more_nodes(ptio_machine *m) {
     ptio_graph *graph = m->graph;
     void *nodes = graph->nodes;
     PTIO_CHECK(graph->count < ptio_min_u64(m->options->max_nodes, PTIO_NO_NODE), "R.objects",
-               m->err, LIMIT, MACHINE_OFFSET(m), "the pickle makes more than %llu objects",
+               m->err, LIMIT, MACHINE_OFFSET(m), "the pickle makes more than %llu objects (limit objects)",
                (unsigned long long)ptio_min_u64(m->options->max_nodes, PTIO_NO_NODE));
     PTIO_CHECK(ptio_graph_bytes(graph) <= m->options->max_bytes, "R.graph", m->err, LIMIT,
-               MACHINE_OFFSET(m), "the pickle's objects need more than the %llu bytes allowed",
+               MACHINE_OFFSET(m), "the pickle's objects need more than %llu bytes (limit object_bytes)",
                (unsigned long long)m->options->max_bytes);
     PTIO_TRY(ptio_grow(&nodes, &graph->capacity, graph->count + 1, sizeof(ptio_node), m->err));
     graph->nodes = nodes;

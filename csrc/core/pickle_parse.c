@@ -308,14 +308,17 @@ static ptio_status op_binpersid(ptio_machine *m) {
     return PTIO_OK;
 }
 
+static bool is_str(const ptio_machine *m, ptio_ref ref) {
+    uint8_t kind = m->graph->nodes[ref].kind;
+    return kind == PTIO_N_STR || kind == PTIO_N_PY2_STR;
+}
+
 static ptio_status op_stack_global(ptio_machine *m) {
     ptio_ref module, name;
     PTIO_TRY(machine_pop(m, &name));
     PTIO_TRY(machine_pop(m, &module));
-    MACHINE_CHECK(m,
-                  m->graph->nodes[module].kind == PTIO_N_STR &&
-                      m->graph->nodes[name].kind == PTIO_N_STR,
-                  "P7.stack-global", "STACK_GLOBAL with a module or name that is not a str");
+    MACHINE_CHECK(m, is_str(m, module) && is_str(m, name), "P7.stack-global",
+                  "STACK_GLOBAL with a module or name that is not a str");
     PTIO_TRY(ptio_machine_push_global(m, 0, 0, 0));
     ptio_node *node = &m->graph->nodes[m->graph->count - 1];
     node->kind = PTIO_N_STACK_GLOBAL;

@@ -12,7 +12,10 @@
 
 #include "pickle_machine.h"
 
-enum { MAX_LINE = 65536, MAX_NAME = 512, MAX_DIGITS = 640, MAX_FLOAT = 64 };
+enum { MAX_NUMBER = 65536, MAX_NAME = 512, MAX_DIGITS = 640, MAX_FLOAT = 64 };
+
+/* Text may be as long as the pickle: NumPy arrays are one line in protocol 0. */
+#define MAX_TEXT (SIZE_MAX / 4)
 
 /* The rest of the line, without its newline. */
 static ptio_status take_line(ptio_machine *m, size_t most, const uint8_t **line, size_t *size) {
@@ -45,8 +48,8 @@ static ptio_status check_decimal(ptio_machine *m, const uint8_t *text, size_t si
     MACHINE_CHECK(m, digits > 0 && digits_at(text + sign, digits) == digits, "P2.decimal",
                   "%s '%s' is no decimal number", ptio_machine_opcode(m),
                   ptio_quote(quoted, text, size));
-    PTIO_CHECK(digits <= MAX_DIGITS, "P2.digits", m->err, LIMIT, MACHINE_OFFSET(m),
-               "an integer of %zu digits, at most %d are read", digits, MAX_DIGITS);
+    MACHINE_CHECK(m, digits <= MAX_DIGITS, "P2.digits", "an integer of %zu digits, at most %d are read",
+                  digits, MAX_DIGITS);
     return PTIO_OK;
 }
 
@@ -68,7 +71,7 @@ static ptio_status push_decimal(ptio_machine *m, const uint8_t *text, size_t siz
 ptio_status ptio_op_int(ptio_machine *m) {
     const uint8_t *line;
     size_t size;
-    PTIO_TRY(take_line(m, MAX_LINE, &line, &size));
+    PTIO_TRY(take_line(m, MAX_NUMBER, &line, &size));
     if (size == 2 && line[0] == '0' && (line[1] == '0' || line[1] == '1'))
         return machine_push(m, line[1] == '1' ? PTIO_NODE_TRUE : PTIO_NODE_FALSE);
     PTIO_TRY(check_decimal(m, line, size));
@@ -78,7 +81,7 @@ ptio_status ptio_op_int(ptio_machine *m) {
 ptio_status ptio_op_long(ptio_machine *m) {
     const uint8_t *line;
     size_t size;
-    PTIO_TRY(take_line(m, MAX_LINE, &line, &size));
+    PTIO_TRY(take_line(m, MAX_NUMBER, &line, &size));
     MACHINE_CHECK(m, size > 0 && line[size - 1] == 'L', "P2.long-suffix", "LONG without its final L");
     PTIO_TRY(check_decimal(m, line, size - 1));
     return push_decimal(m, line, size - 1);
@@ -194,7 +197,7 @@ ptio_status ptio_op_string(ptio_machine *m) {
     const uint8_t *line;
     size_t size;
     ptio_graph *graph = m->graph;
-    PTIO_TRY(take_line(m, MAX_LINE, &line, &size));
+    PTIO_TRY(take_line(m, MAX_TEXT, &line, &size));
     MACHINE_CHECK(m,
                   size >= 2 && (line[0] == '\'' || line[0] == '"') && line[size - 1] == line[0],
                   "P2.quotes", "STRING without matching quotes");
@@ -234,7 +237,7 @@ ptio_status ptio_op_unicode(ptio_machine *m) {
     size_t size, taken;
     uint32_t code;
     ptio_graph *graph = m->graph;
-    PTIO_TRY(take_line(m, MAX_LINE, &line, &size));
+    PTIO_TRY(take_line(m, MAX_TEXT, &line, &size));
     PTIO_TRY(reserve_unescaped(m, 2 * size + 4));
     size_t begin = graph->unescaped_size;
     for (size_t at = 0; at < size; at += taken) {

@@ -19,7 +19,7 @@ static bool count_elements(size_t ndim, const int64_t *sizes, uint64_t *elements
 static bool is_contiguous(size_t ndim, const int64_t *sizes, const int64_t *strides) {
     uint64_t expected = 1;
     for (size_t i = ndim; i > 0; i--) {
-        if (sizes[i - 1] != 1 && (uint64_t)strides[i - 1] != expected) return false;
+        if ((uint64_t)strides[i - 1] != expected) return false;
         expected *= (uint64_t)sizes[i - 1];
     }
     return true;

@@ -12,7 +12,7 @@
 
 typedef struct {
     uint64_t elements; /* product of the sizes: may exceed the storage through stride 0 */
-    bool contiguous;   /* the strides are those of a C array (sizes of 1 and empty tensors: any) */
+    bool contiguous;   /* not empty, and the strides are exactly those of a C array */
 } ptio_tensor_facts;
 
 /* sizes and strides in elements, ndim of each; available = elements that the

@@ -4,6 +4,7 @@
  * means is in vet_tensor.c, vet_plain.c and vet_numpy.c.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "pickle_parse.h"
 #include "vet.h"
@@ -104,6 +105,58 @@ static void resolve(ptio_node *node, uint32_t global) {
     node->sub = known->role == PTIO_ROLE_DTYPE ? known->value : (uint16_t)global;
 }
 
+/* Names are compared by length and then by their first MAX_COMPARED bytes: a
+ * few names of megabytes must not cost gigabytes of comparing. */
+enum { MAX_COMPARED = 512 };
+
+static int compare_text(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) {
+    if (a_size != b_size) return a_size < b_size ? -1 : 1;
+    return memcmp(a, b, a_size < MAX_COMPARED ? a_size : MAX_COMPARED);
+}
+
+typedef struct {
+    const ptio_graph *graph;
+    ptio_global_use use;
+} named_use;
+
+static int compare_uses(const void *a, const void *b) {
+    const named_use *x = a, *y = b;
+    const uint8_t *modules[2], *names[2];
+    size_t module_sizes[2], name_sizes[2];
+    ptio_global_name(x->graph, x->use.node, &modules[0], &module_sizes[0], &names[0], &name_sizes[0]);
+    ptio_global_name(y->graph, y->use.node, &modules[1], &module_sizes[1], &names[1], &name_sizes[1]);
+    int order = compare_text(names[0], name_sizes[0], names[1], name_sizes[1]);
+    if (order == 0) order = compare_text(modules[0], module_sizes[0], modules[1], module_sizes[1]);
+    return order;
+}
+
+static int compare_with_offset(const void *a, const void *b) {
+    const named_use *x = a, *y = b;
+    int order = compare_uses(a, b);
+    return order != 0 ? order : (x->use.offset > y->use.offset) - (x->use.offset < y->use.offset);
+}
+
+static int compare_offsets(const void *a, const void *b) {
+    const ptio_global_use *x = a, *y = b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Each name once, where it comes first. */
+static ptio_status keep_first_uses(ptio_checkpoint *c, ptio_error *err) {
+    size_t kept = 0, count = c->forbidden_count;
+    if (count < 2) return PTIO_OK;
+    named_use *uses = ptio_alloc(count, sizeof *uses);
+    if (uses == NULL) return ptio_no_memory(err);
+    for (size_t i = 0; i < count; i++) uses[i] = (named_use){&c->graph, c->forbidden[i]};
+    qsort(uses, count, sizeof *uses, compare_with_offset);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || compare_uses(&uses[i - 1], &uses[i]) != 0) c->forbidden[kept++] = uses[i].use;
+    c->forbidden_count = kept;
+    qsort(c->forbidden, kept, sizeof *c->forbidden, compare_offsets);
+    ptio_free(uses);
+    return PTIO_OK;
+}
+
 ptio_status ptio_vet_globals(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
     ptio_graph *graph = &c->graph;
     for (size_t i = 0; i < graph->global_count; i++) {
@@ -122,7 +175,7 @@ ptio_status ptio_vet_globals(ptio_checkpoint *c, const ptio_checkpoint_options *
             continue;
         PTIO_TRY(forbid(c, graph->globals[i], err));
     }
-    return PTIO_OK;
+    return keep_first_uses(c, err);
 }
 
 /* One line that lists as many of them as fit; the caller has the whole list. */

@@ -56,20 +56,6 @@ bool ptio_items_next(ptio_items *items, ptio_ref *item) {
 
 /* --- which values may be keys ---------------------------------------------------------- */
 
-/* In [-2**63, 2**64): eight bytes, or nine whose last is 0. */
-static bool fits_key(const ptio_vetting *v, const ptio_node *node) {
-    return node->kind == PTIO_N_BIG_INT && node->a == 9 && ptio_text(v->graph, node)[8] == 0;
-}
-
-static bool big_decimal_fits_key(const ptio_vetting *v, const ptio_node *node) {
-    static const char most[] = "18446744073709551615";
-    const uint8_t *digits = ptio_text(v->graph, node);
-    size_t size = node->a;
-    while (size > 1 && digits[0] == '0') digits++, size--;
-    if (digits[0] == '-') return size == 20 && memcmp(digits, "-9223372036854775808", 20) == 0;
-    return size < sizeof most - 1 || (size == sizeof most - 1 && memcmp(digits, most, size) <= 0);
-}
-
 /* Depth is bounded by MAX_KEY_DEPTH, so this recursion is too; the budget keeps
  * one large tuple from being hashed over and over. */
 static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
@@ -83,11 +69,7 @@ static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
     case PTIO_N_NONE: case PTIO_N_FALSE: case PTIO_N_TRUE: case PTIO_N_INT: case PTIO_N_FLOAT:
     case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR: case PTIO_N_DTYPE: case PTIO_N_NAMED:
     case PTIO_N_OPAQUE: case PTIO_N_OPAQUE_STACK: case PTIO_N_OPAQUE_CALL:
-        return PTIO_OK;
-    case PTIO_N_BIG_INT:
-    case PTIO_N_BIG_DECIMAL:
-        VET_CHECK(v, node->kind == PTIO_N_BIG_INT ? fits_key(v, node) : big_decimal_fits_key(v, node),
-                  "P12.int", VALUE_UNSUPPORTED, "an int key beyond 64 bit");
+    case PTIO_N_BIG_INT: case PTIO_N_BIG_DECIMAL:
         return PTIO_OK;
     case PTIO_N_TUPLE:
     case PTIO_N_FROZENSET:
@@ -133,6 +115,31 @@ static uint64_t hash_integer(int64_t value) {
     return finish(magnitude % HASH_MODULUS, value < 0);
 }
 
+/* value * factor + digit, modulo 2**61 - 1; factor <= 256 */
+static uint64_t times_plus(uint64_t value, uint64_t factor, uint64_t digit) {
+    uint64_t high = value >> 32, low = value & UINT32_MAX; /* value < 2**61 */
+    uint64_t shifted = (high * factor) % HASH_MODULUS;
+    for (int i = 0; i < 32; i++) shifted = shifted << 1 >= HASH_MODULUS ? (shifted << 1) - HASH_MODULUS : shifted << 1;
+    return (shifted + low * factor + digit) % HASH_MODULUS;
+}
+
+static uint64_t hash_big_int(const uint8_t *bytes, size_t size) {
+    bool negative = bytes[size - 1] & 0x80;
+    uint64_t magnitude = 0, digit;
+    for (size_t i = size; i > 0; i--) { /* a negative one as -(~value) - 1 */
+        digit = negative ? (uint8_t)~bytes[i - 1] : bytes[i - 1];
+        magnitude = times_plus(magnitude, 256, digit);
+    }
+    return finish(negative ? (magnitude + 1) % HASH_MODULUS : magnitude, negative);
+}
+
+static uint64_t hash_big_decimal(const uint8_t *digits, size_t size) {
+    bool negative = digits[0] == '-';
+    uint64_t magnitude = 0;
+    for (size_t i = negative; i < size; i++) magnitude = times_plus(magnitude, 10, (uint64_t)(digits[i] - '0'));
+    return finish(magnitude, negative);
+}
+
 static uint64_t hash_double(double value) {
     int exponent;
     uint64_t hash = 0;
@@ -171,8 +178,8 @@ static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     case PTIO_N_TRUE: return 1;
     case PTIO_N_INT: return hash_integer(node->integer);
     case PTIO_N_FLOAT: return hash_double(node->real);
-    case PTIO_N_BIG_INT:
-        return fits_key(v, node) ? ptio_le64(ptio_text(v->graph, node)) % HASH_MODULUS : 0;
+    case PTIO_N_BIG_INT: return hash_big_int(ptio_text(v->graph, node), node->a);
+    case PTIO_N_BIG_DECIMAL: return hash_big_decimal(ptio_text(v->graph, node), node->a);
     case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR:
         return hash_text(ptio_text(v->graph, node), node->a);
     case PTIO_N_TUPLE: /* depth and size were proven when it became a key */
@@ -272,7 +279,7 @@ ptio_status ptio_vet_hash_work(ptio_vetting *v) {
         if (status == PTIO_OK) work += count_collisions(&hashes);
         if (work > v->options->limits.hash_work && ptio_check_is_on("P12.work"))
             status = ptio_fail(v->err, PTIO_E_LIMIT, "P12.work", PTIO_NO_OFFSET,
-                               "keys with equal hashes would make more than %llu comparisons",
+                               "keys with equal hashes would make more than %llu comparisons (limit hash_work)",
                                (unsigned long long)v->options->limits.hash_work);
     }
     ptio_free(hashes.items);

@@ -218,7 +218,7 @@ static ptio_status count_items(ptio_vetting *v, ptio_ref ref, uint64_t *items) {
     const ptio_node *shape = vet_node(v, ref);
     VET_CHECK(v, shape->kind == PTIO_N_TUPLE, "P8.numpy-shape", PICKLE_MALFORMED,
               "a NumPy array's shape is %s", ptio_vet_kind_name(v, ref));
-    VET_CHECK(v, shape->count <= 32, "P8.numpy-dims", LIMIT, "a NumPy array of %u dimensions", shape->count);
+    VET_CHECK(v, shape->count <= 32, "P8.numpy-dims", VALUE_UNSUPPORTED, "a NumPy array of %u dimensions", shape->count);
     for (uint32_t i = 0; i < shape->count; i++) {
         const ptio_node *size = vet_node(v, vet_item(v, shape, i));
         VET_CHECK(v, size->kind == PTIO_N_INT, "P8.numpy-shape-int", PICKLE_MALFORMED,

@@ -113,22 +113,34 @@ HANDLER(complex) {
     return PTIO_OK;
 }
 
+static bool is_any_int(const ptio_vetting *v, ptio_ref ref) {
+    const ptio_node *node = vet_node(v, ref);
+    return node->kind == PTIO_N_INT || node->kind == PTIO_N_BIG_INT || node->kind == PTIO_N_BIG_DECIMAL;
+}
+
+static bool is_zero(const ptio_vetting *v, ptio_ref ref) {
+    const ptio_node *node = vet_node(v, ref);
+    if (node->kind == PTIO_N_INT) return node->integer == 0;
+    const uint8_t *digits = ptio_text(v->graph, node);
+    uint8_t nothing = node->kind == PTIO_N_BIG_DECIMAL ? '0' : 0;
+    for (uint32_t i = 0; i < node->a; i++)
+        if (digits[i] != nothing && digits[i] != '-') return false;
+    return true;
+}
+
 HANDLER(range) {
     uint32_t count = argument_count(v, arguments);
     for (size_t i = 0; i < count; i++)
-        ARGUMENT_CHECK(v, vet_is(v, argument(v, arguments, i), PTIO_N_INT), "P8.range", "range",
+        ARGUMENT_CHECK(v, is_any_int(v, argument(v, arguments, i)), "P8.range", "range",
                        argument(v, arguments, i));
-    VET_CHECK(v, count < 3 || vet_node(v, argument(v, arguments, 2))->integer != 0, "P8.range-step",
+    VET_CHECK(v, count < 3 || !is_zero(v, argument(v, arguments, 2)), "P8.range-step",
               PICKLE_MALFORMED, "a range with a step of 0");
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }
 
+/* A slice only holds its arguments, whatever they are. */
 HANDLER(slice) {
-    for (size_t i = 0; i < argument_count(v, arguments); i++) {
-        ptio_ref part = argument(v, arguments, i);
-        ARGUMENT_CHECK(v, part == PTIO_NODE_NONE || vet_is(v, part, PTIO_N_INT), "P8.slice", "slice", part);
-    }
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }

@@ -9,7 +9,7 @@
 ptio_status ptio_vet_charge(ptio_vetting *v, uint64_t bytes) {
     VET_CHECK(v, ptio_add_u64(v->c->object_bytes, bytes, &v->c->object_bytes) &&
                      v->c->object_bytes <= v->object_limit,
-              "R.object-bytes", LIMIT, "the objects need more than the %llu bytes allowed for a file of %llu",
+              "R.object-bytes", LIMIT, "the objects need more than %llu bytes, for a file of %llu (limit object_bytes)",
               (unsigned long long)v->object_limit, (unsigned long long)v->c->file_size);
     return PTIO_OK;
 }
@@ -134,7 +134,7 @@ static ptio_status refuse_marker(ptio_vetting *v, ptio_ref ref) {
     v->now = ref;
     if (node->kind != PTIO_N_MARKER) return PTIO_OK;
     const ptio_global *global = ptio_global_get(node->sub);
-    VET_CHECK(v, v->options->inert || v->options->allow_count > 0, "P11.marker", VALUE_UNSUPPORTED,
+    VET_CHECK(v, v->options->inert || v->options->allow_count > 0, "P11.marker", GLOBAL_FORBIDDEN,
               "the class or function %s.%s itself is part of the data", global->module, global->name);
     return PTIO_OK;
 }
@@ -148,7 +148,7 @@ static ptio_status enter(ptio_vetting *v, walk *w, ptio_ref ref) {
     if (node->kind == PTIO_N_MARKER) PTIO_TRY(refuse_marker(v, ref));
     v->now = ref;
     VET_CHECK(v, !is_container(node) || w->count < v->options->limits.depth, "P13.depth", LIMIT,
-              "objects are nested deeper than %u", v->options->limits.depth);
+              "objects are nested deeper than %u (limit depth)", v->options->limits.depth);
     if (is_leaf(node)) {
         w->heights[ref] = is_container(node);
         return PTIO_OK;
@@ -164,7 +164,7 @@ static ptio_status leave(ptio_vetting *v, walk *w) {
     frame *f = &w->frames[--w->count];
     v->now = f->node;
     VET_CHECK(v, f->height < v->options->limits.depth, "P13.height", LIMIT,
-              "objects are nested deeper than %u", v->options->limits.depth);
+              "objects are nested deeper than %u (limit depth)", v->options->limits.depth);
     w->heights[f->node] = f->height + 1;
     vet_node(v, f->node)->flags &= (uint8_t)~PTIO_F_OPEN;
     if (w->count > 0 && w->frames[w->count - 1].height < f->height + 1)

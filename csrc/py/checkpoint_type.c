@@ -188,6 +188,19 @@ static PyObject *checkpoint_pickle_size(ptio_checkpoint_object *self, void *clos
     return PyLong_FromUnsignedLongLong(self->checkpoint.pickle_size);
 }
 
+/* Sparse and nested tensors, whose contents only building proves. */
+static PyObject *checkpoint_has_composites(ptio_checkpoint_object *self, void *closure) {
+    const ptio_graph *graph = &self->checkpoint.graph;
+    (void)closure;
+    for (size_t i = PTIO_FIRST_FREE_NODE; i < graph->count; i++) {
+        const ptio_node *node = &graph->nodes[i];
+        if (node->kind == PTIO_N_MADE && node->flags & PTIO_F_NEEDED && node->sub >= PTIO_MAKE_REBUILD_SPARSE &&
+            node->sub <= PTIO_MAKE_REBUILD_JAGGED)
+            Py_RETURN_TRUE;
+    }
+    Py_RETURN_FALSE;
+}
+
 static PyMethodDef checkpoint_methods[] = {
     {"build", (PyCFunction)(void (*)(void))checkpoint_build, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("build($self, *, verify, private, threads, progress)\n--\n\nMakes the object.")},
@@ -204,6 +217,7 @@ static PyMethodDef checkpoint_methods[] = {
 static PyGetSetDef checkpoint_getset[] = {
     {"format", (getter)checkpoint_format, NULL, "\"zip\".", NULL},
     {"byteorder", (getter)checkpoint_byteorder, NULL, "\"little\" or \"big\".", NULL},
+    {"has_composites", (getter)checkpoint_has_composites, NULL, "Whether there are sparse or nested tensors.", NULL},
     {"pickle_size", (getter)checkpoint_pickle_size, NULL, "Bytes of the pickle.", NULL},
     {NULL}};
 

@@ -12,17 +12,26 @@ static ptio_status short_file(ptio_error *err, uint64_t offset, size_t wanted, s
                      "the file object gave %zu of %zu bytes", got, wanted);
 }
 
+/* The memory behind the view is ours: nobody may keep it, also when reading
+ * failed. Steals view; an exception that is set stays set. */
+static int release_view(PyObject *view) {
+    PyObject *type, *value, *traceback;
+    if (view == NULL) return -1;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *released = PyObject_CallMethod(view, "release", NULL);
+    Py_DECREF(view);
+    Py_XDECREF(released);
+    if (type != NULL) PyErr_Restore(type, value, traceback);
+    return released == NULL ? -1 : 0;
+}
+
 /* readinto(view): how many bytes came, or -1 with an exception set. */
 static Py_ssize_t call_readinto(PyObject *file, char *out, Py_ssize_t n) {
     PyObject *view = PyMemoryView_FromMemory(out, n, PyBUF_WRITE);
     PyObject *got = view == NULL ? NULL : PyObject_CallMethod(file, "readinto", "O", view);
-    /* The memory is ours: nobody may keep a view of it. */
-    PyObject *released = view == NULL ? NULL : PyObject_CallMethod(view, "release", NULL);
-    Py_ssize_t count = got == NULL || released == NULL ? -1 : PyNumber_AsSsize_t(got, PyExc_OverflowError);
-    Py_XDECREF(released);
+    Py_ssize_t count = got == NULL ? -1 : PyNumber_AsSsize_t(got, PyExc_OverflowError);
     Py_XDECREF(got);
-    Py_XDECREF(view);
-    return PyErr_Occurred() ? -1 : count;
+    return release_view(view) < 0 ? -1 : count;
 }
 
 static Py_ssize_t call_read(PyObject *file, char *out, Py_ssize_t n) {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ def load(
     """
     if unknown not in ("error", "inert"):
         raise ValueError(f"unknown must be 'error' or 'inert', not {unknown!r}")
+    if encoding not in ("utf-8", "bytes"):
+        codecs.lookup(encoding)
     names = _names(allow)
     verify = _verify_setting(verify)
     workers = _threads_setting(threads)

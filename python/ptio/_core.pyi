@@ -53,6 +53,7 @@ class Checkpoint:
     format: str  # "zip"
     byteorder: str  # "little" | "big"
     pickle_size: int
+    has_composites: bool  # sparse or nested tensors, whose contents only build() proves
     def __new__(
         cls,
         source: Source,

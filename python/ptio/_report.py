@@ -110,6 +110,8 @@ def report_on(
     try:
         with open_checkpoint(f, limits=limits) as checkpoint:
             findings = checkpoint.check(threads=threads, progress=progress)
+            if checkpoint.has_composites and not any(f.exception for f in findings):
+                checkpoint.build(verify=False, private=False, threads=threads, progress=None)
             records = checkpoint.records()
             tensors = checkpoint.tensors()
             return VerifyReport(

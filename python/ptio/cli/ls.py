@@ -85,8 +85,7 @@ def _ls(path: str, arguments: Any, several: bool) -> int:
 def _contents(path: str) -> tuple[list[TensorInfo], list[tuple[tuple[Any, ...], Any]]]:
     """The tensors, and the first of the other values with where they stand."""
     with open_checkpoint(path) as checkpoint:
-        leaves = getattr(checkpoint, "leaves", None)
-        return checkpoint.tensors(), leaves(_LEAVES) if leaves else []
+        return checkpoint.tensors(), checkpoint.leaves(_LEAVES)
 
 
 def _print_tensors(tensors: Sequence[TensorInfo]) -> None:
