@@ -353,6 +353,9 @@ static ptio_status op_stop(ptio_machine *m) {
                   m->height);
     MACHINE_CHECK(m, m->at == m->end, "P3.trailing", "%llu bytes follow STOP",
                   (unsigned long long)(m->end - m->at));
+    PTIO_CHECK(m->graph->count - PTIO_FIRST_FREE_NODE <= m->options->max_nodes, "R.objects-total", m->err, LIMIT,
+               MACHINE_OFFSET(m), "the pickle makes %zu objects, at most %llu are allowed (limit objects)",
+               m->graph->count - PTIO_FIRST_FREE_NODE, (unsigned long long)m->options->max_nodes);
     m->graph->root = m->stack[0];
     m->stopped = true;
     return PTIO_OK;

@@ -166,12 +166,13 @@ ptio_status ptio_vet_globals(ptio_checkpoint *c, const ptio_checkpoint_options *
         if (node->kind != PTIO_N_GLOBAL && node->kind != PTIO_N_STACK_GLOBAL) continue;
         ptio_global_name(graph, graph->globals[i].node, &module, &module_size, &name, &name_size);
         uint32_t global = ptio_global_find(module, module_size, name, name_size);
-        if (global != PTIO_NO_GLOBAL) {
+        bool inert = global != PTIO_NO_GLOBAL && ptio_global_get(global)->role == PTIO_ROLE_INERT;
+        if (global != PTIO_NO_GLOBAL && !inert) {
             resolve(node, global);
             continue;
         }
         node->kind = node->kind == PTIO_N_GLOBAL ? PTIO_N_OPAQUE : PTIO_N_OPAQUE_STACK;
-        if (options->inert || is_allowed_by_caller(options, module, module_size, name, name_size))
+        if (inert || options->inert || is_allowed_by_caller(options, module, module_size, name, name_size))
             continue;
         PTIO_TRY(forbid(c, graph->globals[i], err));
     }
@@ -339,6 +340,9 @@ ptio_status ptio_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options,
         .c = c, .graph = &c->graph, .options = options, .now = PTIO_NO_NODE, .err = err,
         .object_limit = ptio_limit_for_file(options->limits.object_bytes, c->file_size)};
     ptio_status status = vet_all(&v);
+    /* Finding the place means parsing again: not with two graphs in memory. Only
+     * the names of forbidden globals are still asked for. */
+    if (status != PTIO_OK && c->forbidden_count == 0) ptio_graph_free(&c->graph);
     if (status != PTIO_OK && err->offset == PTIO_NO_OFFSET && v.now != PTIO_NO_NODE)
         err->offset = ptio_pickle_locate(c->pickle, c->pickle_size, v.now);
     ptio_free(v.storage_of_record);

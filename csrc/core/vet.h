@@ -27,6 +27,7 @@ typedef enum {
     PTIO_ROLE_NAMED,
     PTIO_ROLE_TENSOR_CLASS,
     PTIO_ROLE_FACTORY,
+    PTIO_ROLE_INERT,
     PTIO_ROLE_CLASS
 } ptio_role;
 

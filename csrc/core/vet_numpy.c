@@ -69,6 +69,25 @@ ptio_status ptio_vet_numpy_dtype(ptio_vetting *v, ptio_ref ref, ptio_maker maker
     return PTIO_OK;
 }
 
+/* Items of a shape; the tensor bounds serve here too. */
+static ptio_status count_items(ptio_vetting *v, ptio_ref ref, uint64_t *items) {
+    int64_t sizes[PTIO_MAX_DIMS], strides[PTIO_MAX_DIMS] = {0};
+    ptio_tensor_facts facts;
+    const ptio_node *shape = vet_node(v, ref);
+    VET_CHECK(v, shape->kind == PTIO_N_TUPLE, "P8.numpy-shape", PICKLE_MALFORMED,
+              "a NumPy array's shape is %s", ptio_vet_kind_name(v, ref));
+    VET_CHECK(v, shape->count <= 32, "P8.numpy-dims", VALUE_UNSUPPORTED, "a NumPy array of %u dimensions", shape->count);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const ptio_node *size = vet_node(v, vet_item(v, shape, i));
+        VET_CHECK(v, size->kind == PTIO_N_INT, "P8.numpy-shape-int", PICKLE_MALFORMED,
+                  "a NumPy array's shape holds %s", ptio_vet_kind_name(v, vet_item(v, shape, i)));
+        sizes[i] = size->integer;
+    }
+    PTIO_TRY(ptio_tensor_bounds(0, shape->count, sizes, strides, UINT64_MAX, PTIO_NO_OFFSET, &facts, v->err));
+    *items = facts.elements;
+    return PTIO_OK;
+}
+
 /* --- BUILD of a dtype: (version, order, subarray, names, fields, item size,
  *     alignment, flags[, metadata of datetime64]) ----------------------------------- */
 
@@ -118,6 +137,26 @@ static ptio_status check_fields(ptio_vetting *v, ptio_numpy_dtype *dtype, ptio_r
     for (uint32_t i = 0; i < tuple->count; i++)
         PTIO_TRY(check_field(v, fields, vet_item(v, tuple, i), dtype->item_bytes));
     dtype->structured = true;
+    return PTIO_OK;
+}
+
+/* (base dtype, shape), or None */
+static ptio_status check_subarray(ptio_vetting *v, ptio_numpy_dtype *dtype, ptio_ref ref) {
+    uint64_t items, bytes;
+    const ptio_node *pair = vet_node(v, ref);
+    if (ref == PTIO_NODE_NONE) return PTIO_OK;
+    VET_CHECK(v,
+              dtype->kind == 'V' && !dtype->structured && pair->kind == PTIO_N_TUPLE && pair->count == 2 &&
+                  vet_is_made(v, vet_item(v, pair, 0), PTIO_MAKE_NUMPY_DTYPE),
+              "P8.numpy-subarray", PICKLE_MALFORMED, "a NumPy dtype's sub-array is %s", ptio_vet_kind_name(v, ref));
+    ptio_numpy_dtype *base = dtype_of(v, vet_item(v, pair, 0));
+    base->in_use = true;
+    PTIO_TRY(count_items(v, vet_item(v, pair, 1), &items));
+    VET_CHECK(v,
+              !base->has_objects && ptio_mul_u64(items, base->item_bytes, &bytes) && bytes == dtype->item_bytes,
+              "P8.numpy-subarray-size", BOUNDS, "a sub-array of %llu items of %llu bytes in %llu bytes",
+              (unsigned long long)items, (unsigned long long)base->item_bytes, (unsigned long long)dtype->item_bytes);
+    dtype->subarray = dtype->structured = true;
     return PTIO_OK;
 }
 
@@ -184,9 +223,8 @@ ptio_status ptio_vet_build_numpy_dtype(ptio_vetting *v, ptio_ref target, ptio_re
                       (ptio_vet_text_is(v, order, "<") || ptio_vet_text_is(v, order, ">") ||
                        ptio_vet_text_is(v, order, "|") || ptio_vet_text_is(v, order, "="));
     VET_CHECK(v, good_order, "P8.numpy-order", PICKLE_MALFORMED, "a NumPy dtype with an unknown byte order");
-    VET_CHECK(v, vet_item(v, tuple, 2) == PTIO_NODE_NONE, "P8.numpy-subarray", VALUE_UNSUPPORTED,
-              "a NumPy dtype that is a sub-array");
     PTIO_TRY(check_fields(v, dtype, vet_item(v, tuple, 3), vet_item(v, tuple, 4)));
+    PTIO_TRY(check_subarray(v, dtype, vet_item(v, tuple, 2)));
     PTIO_TRY(check_layout(v, dtype, vet_item(v, tuple, 5), vet_item(v, tuple, 6)));
     PTIO_TRY(check_flags(v, dtype, vet_item(v, tuple, 7)));
     if (dated) PTIO_TRY(check_unit(v, vet_item(v, tuple, 8)));
@@ -211,30 +249,13 @@ ptio_status ptio_vet_numpy_array(ptio_vetting *v, ptio_ref ref, ptio_maker maker
     return PTIO_OK;
 }
 
-/* Items of a shape; the tensor bounds serve here too. */
-static ptio_status count_items(ptio_vetting *v, ptio_ref ref, uint64_t *items) {
-    int64_t sizes[PTIO_MAX_DIMS], strides[PTIO_MAX_DIMS] = {0};
-    ptio_tensor_facts facts;
-    const ptio_node *shape = vet_node(v, ref);
-    VET_CHECK(v, shape->kind == PTIO_N_TUPLE, "P8.numpy-shape", PICKLE_MALFORMED,
-              "a NumPy array's shape is %s", ptio_vet_kind_name(v, ref));
-    VET_CHECK(v, shape->count <= 32, "P8.numpy-dims", VALUE_UNSUPPORTED, "a NumPy array of %u dimensions", shape->count);
-    for (uint32_t i = 0; i < shape->count; i++) {
-        const ptio_node *size = vet_node(v, vet_item(v, shape, i));
-        VET_CHECK(v, size->kind == PTIO_N_INT, "P8.numpy-shape-int", PICKLE_MALFORMED,
-                  "a NumPy array's shape holds %s", ptio_vet_kind_name(v, vet_item(v, shape, i)));
-        sizes[i] = size->integer;
-    }
-    PTIO_TRY(ptio_tensor_bounds(0, shape->count, sizes, strides, UINT64_MAX, PTIO_NO_OFFSET, &facts, v->err));
-    *items = facts.elements;
-    return PTIO_OK;
-}
-
 static ptio_status take_dtype(ptio_vetting *v, ptio_ref ref, ptio_numpy_dtype *dtype) {
     VET_CHECK(v, vet_is_made(v, ref, PTIO_MAKE_NUMPY_DTYPE), "P8.numpy-dtype", PICKLE_MALFORMED,
               "a NumPy value's dtype is %s", ptio_vet_kind_name(v, ref));
     dtype_of(v, ref)->in_use = true;
     *dtype = *dtype_of(v, ref);
+    VET_CHECK(v, !dtype->subarray, "P8.numpy-subarray-value", PICKLE_MALFORMED,
+              "a NumPy value whose dtype is a sub-array");
     return PTIO_OK;
 }
 

@@ -384,7 +384,8 @@ static bool is_time(const uint8_t *bytes, uint8_t hour) {
 
 /* The state in the first argument, size bytes of it; NULL if it is none. */
 static const uint8_t *take_state(const ptio_vetting *v, ptio_ref arguments, uint32_t size) {
-    const ptio_node *node = vet_node(v, argument(v, arguments, 0));
+    ptio_node *node = vet_node(v, argument(v, arguments, 0));
+    if (node->kind == PTIO_N_PY2_STR) node->kind = PTIO_N_BYTES; /* Python 2's bytes */
     return node->kind == PTIO_N_BYTES && node->a == size ? ptio_text(v->graph, node) : NULL;
 }
 

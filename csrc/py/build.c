@@ -88,7 +88,7 @@ static PyObject *make_value(ptio_builder *b, ptio_ref ref) {
     case PTIO_N_SET: return PySet_New(NULL);
     case PTIO_N_FROZENSET: return make_frozenset(b, node);
     case PTIO_N_NAMED: return make_named(node);
-    case PTIO_N_DTYPE: return Py_XNewRef(ptio_state_dtype(b->state, node->sub));
+    case PTIO_N_DTYPE: return ptio_state_dtype_value(b->state, node->sub);
     case PTIO_N_STORAGE: return ptio_build_storage(b, node->a);
     case PTIO_N_MARKER:
     case PTIO_N_OPAQUE:
@@ -180,6 +180,9 @@ static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
     PyErr_Clear();
     ptio_fail(&err, PTIO_E_PICKLE_MALFORMED, "P15.build",
               ptio_pickle_locate(b->c->pickle, b->c->pickle_size, ref), "a value cannot be made: %s", quoted);
+    size_t length;
+    const uint8_t *name = ptio_zip_name(&b->c->index, b->c->pickle_record, &length);
+    ptio_error_in_record(&err, name, length);
     ptio_raise(b->state, &err, b->path, NULL);
     Py_XDECREF(shown);
     Py_XDECREF(type);

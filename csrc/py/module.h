@@ -47,6 +47,8 @@ PyObject *ptio_state_errors(ptio_state *state);
 PyObject *ptio_state_types(ptio_state *state);
 /* numpy.dtype where NumPy or ml_dtypes has the type, else a TorchDtype. */
 PyObject *ptio_state_dtype(ptio_state *state, ptio_dtype dtype);
+/* torch.<dtype> as a value, a new reference: a quantized one stays a TorchDtype. */
+PyObject *ptio_state_dtype_value(ptio_state *state, ptio_dtype dtype);
 /* The Python or NumPy callable that a maker with trait P stands for. */
 PyObject *ptio_state_callable(ptio_state *state, ptio_maker maker);
 int ptio_state_traverse(ptio_state *state, visitproc visit, void *arg);

@@ -48,6 +48,14 @@ static Py_ssize_t call_read(PyObject *file, char *out, Py_ssize_t n) {
     return count;
 }
 
+static bool has_readinto(PyObject *file) {
+    PyObject *method = PyObject_GetAttrString(file, "readinto");
+    bool callable = method != NULL && PyCallable_Check(method);
+    Py_XDECREF(method);
+    PyErr_Clear();
+    return callable;
+}
+
 /* The GIL is held. Loops over short reads; nothing at all is the end. */
 static ptio_status read_from_file(ptio_source_object *self, uint64_t offset, char *out, size_t n,
                                   ptio_error *err) {
@@ -55,7 +63,7 @@ static ptio_status read_from_file(ptio_source_object *self, uint64_t offset, cha
     PyObject *position = PyObject_CallMethod(self->owner, "seek", "K", (unsigned long long)(self->base + offset));
     if (position == NULL) return ptio_python_failed(err);
     Py_DECREF(position);
-    int direct = PyObject_HasAttrString(self->owner, "readinto");
+    bool direct = has_readinto(self->owner);
     while (done < n) {
         Py_ssize_t left = (Py_ssize_t)(n - done);
         Py_ssize_t got = direct ? call_readinto(self->owner, out + done, left)

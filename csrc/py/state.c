@@ -65,6 +65,12 @@ PyObject *ptio_state_dtype(ptio_state *state, ptio_dtype dtype) {
     return *slot;
 }
 
+PyObject *ptio_state_dtype_value(ptio_state *state, ptio_dtype dtype) {
+    const ptio_dtype_info *info = ptio_dtype_get(dtype);
+    if (info->kind == PTIO_KIND_QUANTIZED) return make_torch_dtype(state, info->torch_name);
+    return Py_XNewRef(ptio_state_dtype(state, dtype));
+}
+
 /* --- callables ---------------------------------------------------------------------------- */
 
 static const struct {
