@@ -7,20 +7,21 @@
 
 #include <stdatomic.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "memory.h"
+#include "pages.h"
 
 /* Large blocks are mapped by themselves: they go back to the system at once when
  * they are dropped, and huge pages make filling them 2-3 times faster. */
-#define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE ((size_t)2 << 20) /* a huge page: smaller ones would waste most of it */
 #define ALIGNMENT ((size_t)64)
 
 struct ptio_block {
     _Atomic size_t references;
     uint8_t *bytes;
     size_t size;
-    size_t mapped; /* bytes to unmap; 0 where the bytes follow this struct */
+    size_t pages;  /* size of the block from pages.c; 0 for none */
+    size_t mapped; /* size of the file mapping; 0 for none */
 };
 
 static ptio_status new_small(size_t size, ptio_block **out, ptio_error *err) {
@@ -29,45 +30,32 @@ static ptio_status new_small(size_t size, ptio_block **out, ptio_error *err) {
     uintptr_t behind = (uintptr_t)(block + 1);
     block->bytes = (uint8_t *)(block + 1) + ((ALIGNMENT - behind % ALIGNMENT) % ALIGNMENT);
     block->size = size;
+    block->pages = block->mapped = 0;
+    atomic_init(&block->references, 1);
+    *out = block;
+    return PTIO_OK;
+}
+
+static ptio_status new_large(size_t size, ptio_block **out, ptio_error *err) {
+    size_t length = 0;
+    ptio_block *block = ptio_alloc(1, sizeof *block);
+    uint8_t *bytes = block != NULL && ptio_pages_size(size, &length) ? ptio_pages_alloc(length) : NULL;
+    if (bytes == NULL) {
+        ptio_free(block);
+        return ptio_no_memory(err);
+    }
+    block->bytes = bytes;
+    block->size = size;
+    block->pages = length;
     block->mapped = 0;
     atomic_init(&block->references, 1);
     *out = block;
     return PTIO_OK;
 }
 
-/* Whole pages that begin at a multiple of HUGE_PAGE, or NULL. */
-static uint8_t *map_aligned(size_t length) {
-    uint8_t *all = mmap(NULL, length + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED) return NULL;
-    size_t before = (HUGE_PAGE - (uintptr_t)all % HUGE_PAGE) % HUGE_PAGE;
-    if (before > 0) munmap(all, before);
-    munmap(all + before + length, HUGE_PAGE - before);
-    return all + before;
-}
-
-static ptio_status new_large(size_t size, ptio_block **out, ptio_error *err) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t length = (size + page - 1) / page * page;
-    ptio_block *block = ptio_alloc(1, sizeof *block);
-    uint8_t *bytes = block == NULL ? NULL : map_aligned(length);
-    if (bytes == NULL) {
-        ptio_free(block);
-        return ptio_no_memory(err);
-    }
-#ifdef MADV_HUGEPAGE
-    (void)madvise(bytes, length, MADV_HUGEPAGE); /* only ever advice: where it fails, small pages do */
-#endif
-    block->bytes = bytes;
-    block->size = size;
-    block->mapped = length;
-    atomic_init(&block->references, 1);
-    *out = block;
-    return PTIO_OK;
-}
-
 ptio_status ptio_block_new(size_t size, ptio_block **out, ptio_error *err) {
-    if (size > PTRDIFF_MAX - 2 * HUGE_PAGE) return ptio_no_memory(err);
-    return size < HUGE_PAGE ? new_small(size, out, err) : new_large(size, out, err);
+    if (size > PTRDIFF_MAX - 2 * LARGE) return ptio_no_memory(err);
+    return size < LARGE ? new_small(size, out, err) : new_large(size, out, err);
 }
 
 ptio_status ptio_block_map(int fd, size_t size, ptio_block **out, ptio_error *err) {
@@ -85,6 +73,7 @@ ptio_status ptio_block_map(int fd, size_t size, ptio_block **out, ptio_error *er
     }
     block->bytes = bytes;
     block->size = size;
+    block->pages = 0;
     block->mapped = size;
     atomic_init(&block->references, 1);
     *out = block;
@@ -104,5 +93,6 @@ void ptio_block_unref(ptio_block *block) {
     /* Release: our writes come before the free; acquire: so do everybody else's. */
     if (atomic_fetch_sub_explicit(&block->references, 1, memory_order_acq_rel) != 1) return;
     if (block->mapped > 0) munmap(block->bytes, block->mapped);
+    if (block->pages > 0) ptio_pages_free(block->bytes, block->pages);
     ptio_free(block);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "checkpoint.h"
+#include "memory.h"
 #include "pickle_parse.h"
 #include "record_read.h"
 #include "sniff.h"
@@ -165,10 +166,6 @@ void ptio_checkpoint_free(ptio_checkpoint *c) {
     ptio_zip_index_free(&c->index);
     ptio_graph_free(&c->graph);
     ptio_free(c->pickle);
-    ptio_free(c->storages);
-    ptio_free(c->tensors);
-    ptio_free(c->dims);
-    ptio_free(c->numpy_dtypes);
     ptio_free(c->forbidden);
     memset(c, 0, sizeof *c);
 }

@@ -70,7 +70,7 @@ typedef struct {
     bool big_endian; /* byte order of the file ... */
     bool swap;       /* ... which is not this machine's */
 
-    ptio_graph graph;
+    ptio_graph graph; /* its arena holds the tables below, too */
     ptio_storage *storages;
     size_t storage_count, storage_capacity;
     ptio_tensor *tensors;

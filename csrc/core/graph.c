@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "graph.h"
 
+/* A pickle of torch makes a node, a reference and a memo entry for every 7 bytes
+ * or more. Pages that stay untouched cost nothing, copies while growing do. */
+enum { BYTES_PER_NODE = 7, MOST_FORESEEN = 1 << 22 };
+
 ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size,
                             ptio_error *err) {
     void *nodes = NULL;
     size_t capacity = 0;
-    size_t guess = (size_t)ptio_min_u64(size / 8, 1 << 20) + 64; /* torch: a node per 8-10 bytes */
+    void *refs = NULL;
+    size_t guess = ptio_graph_guess(size);
     memset(graph, 0, sizeof *graph);
-    PTIO_TRY(ptio_grow(&nodes, &capacity, guess, sizeof(ptio_node), err));
+    PTIO_TRY(ptio_arena_reserve(&graph->arena, guess * 48, err)); /* 24 here, as much for vetting */
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &nodes, &capacity, guess, sizeof(ptio_node), err));
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &refs, &graph->ref_capacity, guess, sizeof(ptio_ref), err));
+    graph->refs = refs;
     graph->pickle = pickle;
     graph->pickle_size = size;
     graph->nodes = nodes;
@@ -21,11 +29,12 @@ ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t s
     return PTIO_OK;
 }
 
+size_t ptio_graph_guess(uint64_t pickle_size) {
+    return (size_t)ptio_min_u64(pickle_size / BYTES_PER_NODE, MOST_FORESEEN) + 64;
+}
+
 void ptio_graph_free(ptio_graph *graph) {
-    ptio_free(graph->nodes);
-    ptio_free(graph->refs);
-    ptio_free(graph->unescaped);
-    ptio_free(graph->globals);
+    ptio_arena_free(&graph->arena);
     memset(graph, 0, sizeof *graph);
 }
 

@@ -10,7 +10,7 @@
 #ifndef PTIO_GRAPH_H
 #define PTIO_GRAPH_H
 
-#include "memory.h"
+#include "arena.h"
 
 typedef uint32_t ptio_ref; /* number of a node */
 
@@ -64,7 +64,8 @@ enum {
     PTIO_F_ASCII = 1,   /* STR: no byte above 0x7F */
     PTIO_F_NEEDED = 2,  /* part of the result, or of something that makes it */
     PTIO_F_HASHABLE = 4, /* MADE: may be a dict key */
-    PTIO_F_OPEN = 8     /* depth walk: on the path from the root */
+    PTIO_F_OPEN = 8,    /* depth walk: on the path from the root */
+    PTIO_F_COPIED = 16  /* LIST, DICT: a call has copied its items, so none may follow */
 };
 
 typedef struct {
@@ -93,6 +94,7 @@ typedef struct {
 } ptio_global_use;
 
 typedef struct {
+    ptio_arena arena; /* of the graph, and of what vetting adds to it */
     const uint8_t *pickle; /* not owned */
     uint64_t pickle_size;
 
@@ -117,6 +119,9 @@ typedef struct {
 ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size,
                             ptio_error *err) PTIO_MUST_CHECK;
 void ptio_graph_free(ptio_graph *graph);
+
+/* How many nodes, references and memo entries to foresee for a pickle. */
+size_t ptio_graph_guess(uint64_t pickle_size);
 
 /* Memory held, for the object budget. */
 uint64_t ptio_graph_bytes(const ptio_graph *graph);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "leaf_walk.h"
 
+#include "memory.h"
 #include "vet.h"
 
 /* One container on the way from the root. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memo.h"
 
-/* Indices up to here past the end extend the array: a pickler may skip a few
- * (protocol 2 of torch's own), and the gap costs four bytes each. */
+#include "memory.h"
+
+/* A pickler may skip a few indices (protocol 2 of torch's own), so the array is
+ * extended over gaps, but never to more than twice the entries there are, and FAR. */
 enum { FAR = 64, FIRST_SPARSE = 64 };
 
 static size_t slot_of(const ptio_memo *memo, uint32_t index) {
@@ -40,15 +42,20 @@ static ptio_status sparse_put(ptio_memo *memo, uint32_t index, ptio_ref node, pt
     return PTIO_OK;
 }
 
-ptio_status ptio_memo_put_far(ptio_memo *memo, uint32_t index, ptio_ref node, ptio_error *err) {
+ptio_status ptio_memo_reserve(ptio_memo *memo, size_t entries, ptio_error *err) {
     void *dense = memo->dense;
+    PTIO_TRY(ptio_arena_grow(memo->arena, &dense, &memo->dense_capacity, entries, sizeof(ptio_ref), err));
+    memo->dense = dense;
+    return PTIO_OK;
+}
+
+ptio_status ptio_memo_put_far(ptio_memo *memo, uint32_t index, ptio_ref node, ptio_error *err) {
     if (index >= memo->dense_count) {
         bool known_sparse = memo->sparse_count > 0 &&
                             memo->sparse[slot_of(memo, index)].node != PTIO_NO_NODE;
-        if (known_sparse || index - memo->dense_count > FAR)
+        if (known_sparse || index > 2 * (uint64_t)memo->entries + FAR)
             return sparse_put(memo, index, node, err);
-        PTIO_TRY(ptio_grow(&dense, &memo->dense_capacity, (size_t)index + 1, sizeof(ptio_ref), err));
-        memo->dense = dense;
+        PTIO_TRY(ptio_memo_reserve(memo, (size_t)index + 1, err));
         while (memo->dense_count <= index) {
             /* An index that was far when it was put must stay found. */
             uint32_t gap = (uint32_t)memo->dense_count;
@@ -67,7 +74,6 @@ ptio_ref ptio_memo_get_far(const ptio_memo *memo, uint32_t index) {
 }
 
 void ptio_memo_free(ptio_memo *memo) {
-    ptio_free(memo->dense);
     ptio_free(memo->sparse);
     memset(memo, 0, sizeof *memo);
 }

@@ -16,6 +16,7 @@ typedef struct {
 } ptio_memo_slot;
 
 typedef struct {
+    ptio_arena *arena; /* of dense */
     ptio_ref *dense; /* PTIO_NO_NODE where nothing was put */
     size_t dense_count, dense_capacity;
     ptio_memo_slot *sparse; /* open addressing; node PTIO_NO_NODE = free */
@@ -24,6 +25,8 @@ typedef struct {
     size_t entries; /* distinct indices: MEMOIZE's next index */
 } ptio_memo;
 
+/* Foresees that many entries. */
+ptio_status ptio_memo_reserve(ptio_memo *memo, size_t entries, ptio_error *err) PTIO_MUST_CHECK;
 ptio_status ptio_memo_put_far(ptio_memo *memo, uint32_t index, ptio_ref node, ptio_error *err) PTIO_MUST_CHECK;
 ptio_ref ptio_memo_get_far(const ptio_memo *memo, uint32_t index);
 void ptio_memo_free(ptio_memo *memo);

@@ -14,14 +14,14 @@ static _Atomic uint64_t allocations_until_failure;
 
 void ptio_memory_fail_at(uint64_t k) { atomic_store(&allocations_until_failure, k); }
 
-static bool fails_now(void) {
+bool ptio_allocation_fails(void) {
     uint64_t left = atomic_load(&allocations_until_failure);
     while (left != 0)
         if (atomic_compare_exchange_weak(&allocations_until_failure, &left, left - 1)) return left == 1;
     return false;
 }
 #else
-static bool fails_now(void) { return false; }
+bool ptio_allocation_fails(void) { return false; }
 #endif
 
 /* NULL means failure to every caller, so nothing is ever 0 bytes large. */
@@ -33,19 +33,19 @@ static bool product(size_t count, size_t size, size_t *out) {
 
 void *ptio_alloc(size_t count, size_t size) {
     size_t bytes;
-    if (!product(count, size, &bytes) || fails_now()) return NULL;
+    if (!product(count, size, &bytes) || ptio_allocation_fails()) return NULL;
     return malloc(bytes);
 }
 
 void *ptio_alloc_zeroed(size_t count, size_t size) {
     size_t bytes;
-    if (!product(count, size, &bytes) || fails_now()) return NULL;
+    if (!product(count, size, &bytes) || ptio_allocation_fails()) return NULL;
     return calloc(1, bytes);
 }
 
 void *ptio_realloc(void *block, size_t count, size_t size) {
     size_t bytes;
-    if (!product(count, size, &bytes) || fails_now()) return NULL;
+    if (!product(count, size, &bytes) || ptio_allocation_fails()) return NULL;
     return realloc(block, bytes);
 }
 

@@ -15,6 +15,9 @@ void *ptio_alloc_zeroed(size_t count, size_t size) PTIO_MUST_CHECK;
 void *ptio_realloc(void *block, size_t count, size_t size) PTIO_MUST_CHECK;
 void ptio_free(void *block);
 
+/* True when a test wants the allocation that is about to happen to fail. */
+bool ptio_allocation_fails(void);
+
 #ifdef PTIO_FAULT_INJECTION
 /* The k-th allocation from now on fails (1 = the next one); 0 switches off. */
 void ptio_memory_fail_at(uint64_t k);

@@ -33,7 +33,7 @@ ptio_status ptio_machine_short(ptio_machine *m, uint64_t needed) {
 
 ptio_status ptio_machine_more_stack(ptio_machine *m) {
     void *stack = m->stack;
-    PTIO_TRY(ptio_grow(&stack, &m->stack_capacity, m->height + 256, sizeof(ptio_ref), m->err));
+    PTIO_TRY(ptio_arena_grow(&m->graph->arena, &stack, &m->stack_capacity, m->height + 256, sizeof(ptio_ref), m->err));
     m->stack = stack;
     return PTIO_OK;
 }
@@ -47,8 +47,9 @@ ptio_status ptio_machine_more_nodes(ptio_machine *m) {
     PTIO_CHECK(ptio_graph_bytes(graph) <= m->options->max_bytes, "R.graph", m->err, LIMIT,
                MACHINE_OFFSET(m), "the pickle's objects need more than %llu bytes (limit object_bytes)",
                (unsigned long long)m->options->max_bytes);
-    PTIO_TRY(ptio_grow(&nodes, &graph->capacity, graph->count + 1, sizeof(ptio_node), m->err));
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &nodes, &graph->capacity, graph->count + 1, sizeof(ptio_node), m->err));
     graph->nodes = nodes;
+    graph->capacity = (size_t)ptio_min_u64(graph->capacity, PTIO_NO_NODE); /* no ref may wrap around */
     return PTIO_OK;
 }
 
@@ -66,9 +67,12 @@ ptio_status ptio_machine_push_str(ptio_machine *m, uint64_t text, uint64_t size)
     ptio_utf8_facts facts;
     PTIO_TRY(ptio_machine_push_text(m, PTIO_N_STR, text, size));
     ptio_node *node = &m->graph->nodes[m->graph->count - 1];
+    if (PTIO_LIKELY(ptio_is_ascii(ptio_text(m->graph, node), size))) {
+        node->flags = PTIO_F_ASCII;
+        return PTIO_OK;
+    }
     MACHINE_CHECK(m, ptio_utf8_check(ptio_text(m->graph, node), size, &facts), "P15.utf8",
                   "%s holds text that is not UTF-8", ptio_machine_opcode(m));
-    if (facts.largest == 0) node->flags = PTIO_F_ASCII;
     return PTIO_OK;
 }
 
@@ -77,14 +81,14 @@ ptio_status ptio_machine_push_global(ptio_machine *m, uint64_t text, uint64_t mo
     ptio_graph *graph = m->graph;
     ptio_node *node;
     void *uses = graph->globals;
-    PTIO_TRY(ptio_grow(&uses, &graph->global_capacity, graph->global_count + 1,
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &uses, &graph->global_capacity, graph->global_count + 1,
                        sizeof(ptio_global_use), m->err));
     graph->globals = uses;
-    graph->globals[graph->global_count++] =
-        (ptio_global_use){(ptio_ref)graph->count, MACHINE_OFFSET(m)};
     PTIO_TRY(machine_push_node(m, PTIO_N_GLOBAL, &node));
     node->a = (uint32_t)(module_size | name_size << 16);
     node->text = text;
+    graph->globals[graph->global_count++] =
+        (ptio_global_use){(ptio_ref)(graph->count - 1), MACHINE_OFFSET(m)};
     return PTIO_OK;
 }
 

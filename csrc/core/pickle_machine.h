@@ -13,6 +13,7 @@
 typedef struct {
     const uint8_t *start, *at, *end;
     const uint8_t *limit;  /* end of the frame that is open, else end */
+    bool framed;           /* a frame is open: it may reach up to the end */
     const uint8_t *opcode; /* the one being done, for error offsets */
     const ptio_parse_options *options;
 
@@ -90,8 +91,9 @@ static inline ptio_status PTIO_MUST_CHECK machine_refs(ptio_machine *m, size_t n
     if (PTIO_LIKELY(n <= graph->ref_capacity - graph->ref_count)) return PTIO_OK;
     PTIO_CHECK(graph->ref_count + n < UINT32_MAX, "R.refs", m->err, LIMIT, MACHINE_OFFSET(m),
                "containers hold more than %u items", UINT32_MAX);
-    PTIO_TRY(ptio_grow(&refs, &graph->ref_capacity, graph->ref_count + n, sizeof(ptio_ref), m->err));
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &refs, &graph->ref_capacity, graph->ref_count + n, sizeof(ptio_ref), m->err));
     graph->refs = refs;
+    graph->ref_capacity = (size_t)ptio_min_u64(graph->ref_capacity, UINT32_MAX); /* no index may wrap around */
     return PTIO_OK;
 }
 

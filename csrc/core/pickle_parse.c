@@ -5,6 +5,8 @@
  */
 #include "pickle_machine.h"
 
+enum { MAX_NAME = 512 }; /* bytes of a module or name, as in GLOBAL */
+
 /* --- constants and numbers ------------------------------------------------- */
 
 static inline ptio_status push_integer(ptio_machine *m, int64_t value) {
@@ -197,7 +199,7 @@ static inline ptio_status op_setitems(ptio_machine *m) {
 static inline ptio_status op_mark(ptio_machine *m) {
     if (PTIO_UNLIKELY(m->mark_count == m->mark_capacity)) {
         void *marks = m->marks;
-        PTIO_TRY(ptio_grow(&marks, &m->mark_capacity, m->mark_count + 16, sizeof *m->marks, m->err));
+        PTIO_TRY(ptio_arena_grow(&m->graph->arena, &marks, &m->mark_capacity, m->mark_count + 16, sizeof *m->marks, m->err));
         m->marks = marks;
     }
     m->marks[m->mark_count++] = m->fence;
@@ -319,6 +321,8 @@ static ptio_status op_stack_global(ptio_machine *m) {
     PTIO_TRY(machine_pop(m, &module));
     MACHINE_CHECK(m, is_str(m, module) && is_str(m, name), "P7.stack-global",
                   "STACK_GLOBAL with a module or name that is not a str");
+    MACHINE_CHECK(m, m->graph->nodes[module].a <= MAX_NAME && m->graph->nodes[name].a <= MAX_NAME, "P7.length",
+                  "STACK_GLOBAL with a module or name over %d bytes", MAX_NAME);
     PTIO_TRY(ptio_machine_push_global(m, 0, 0, 0));
     ptio_node *node = &m->graph->nodes[m->graph->count - 1];
     node->kind = PTIO_N_STACK_GLOBAL;
@@ -338,12 +342,13 @@ static ptio_status op_proto(ptio_machine *m) {
 }
 
 static ptio_status op_frame(ptio_machine *m) {
-    MACHINE_CHECK(m, m->limit == m->end, "P4.nested", "FRAME inside a frame");
+    MACHINE_CHECK(m, !m->framed, "P4.nested", "FRAME inside a frame");
     PTIO_TRY(machine_need(m, 8));
     uint64_t size = ptio_le64(m->at);
     m->at += 8;
     PTIO_TRY(machine_need(m, size));
     m->limit = m->at + size;
+    m->framed = true;
     return PTIO_OK;
 }
 
@@ -391,6 +396,7 @@ static ptio_status machine_run(ptio_machine *m) {
         if (PTIO_UNLIKELY(m->at == m->limit)) {
             MACHINE_CHECK(m, m->at != m->end, "P1.end", "the pickle ends without STOP");
             m->limit = m->end; /* the frame is done */
+            m->framed = false;
         }
         m->opcode = m->at++;
         PTIO_TRY(machine_step(m));
@@ -404,9 +410,9 @@ static ptio_status run_from_start(ptio_machine *m, const uint8_t *pickle, uint64
     m->start = m->at = m->opcode = pickle;
     m->end = m->limit = pickle + size;
     m->graph = graph;
-    ptio_status status = machine_run(m);
-    ptio_free(m->stack);
-    ptio_free(m->marks);
+    m->memo.arena = &graph->arena;
+    ptio_status status = ptio_memo_reserve(&m->memo, ptio_graph_guess(size), m->err);
+    if (status == PTIO_OK) status = machine_run(m);
     ptio_memo_free(&m->memo);
     return status;
 }

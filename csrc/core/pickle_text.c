@@ -144,7 +144,7 @@ ptio_status ptio_op_float(ptio_machine *m) {
 static ptio_status reserve_unescaped(ptio_machine *m, size_t size) {
     ptio_graph *graph = m->graph;
     void *bytes = graph->unescaped;
-    PTIO_TRY(ptio_grow(&bytes, &graph->unescaped_capacity, graph->unescaped_size + size, 1, m->err));
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &bytes, &graph->unescaped_capacity, graph->unescaped_size + size, 1, m->err));
     graph->unescaped = bytes;
     return PTIO_OK;
 }

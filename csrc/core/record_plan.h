@@ -9,7 +9,7 @@
 #include "record_read.h"
 
 #define PTIO_CHUNK (UINT64_C(4) << 20) /* whole huge pages, so no two threads fault the same one */
-#define PTIO_PIECE ((size_t)256 << 10) /* read and checked at once: stays in the cache */
+#define PTIO_PIECE ((size_t)256 << 10) /* copied and checked at once: stays in the cache */
 
 typedef struct {
     uint32_t record;

@@ -13,7 +13,7 @@
 enum { SLAB_ALIGNMENT = 64, PROVE_BATCH = 64 };
 
 /* What proving one record costs, as bytes that could be read instead. */
-enum { PROVE_IN_PLACE = 512, PROVE_BY_READING = 32 << 10 };
+enum { PROVE_IN_PLACE = 64, PROVE_BY_READING = 32 << 10 };
 
 typedef unsigned long long ull;
 

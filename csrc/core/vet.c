@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "memory.h"
 #include "pickle_parse.h"
 #include "vet.h"
 
@@ -285,6 +286,8 @@ static ptio_status vet_fill(ptio_vetting *v, ptio_ref ref) {
     ptio_ref target = fill->a;
     VET_CHECK(v, fills_of(v, target) & (1u << which), "P6.kind", PICKLE_MALFORMED, "%s on %s",
               names[which], ptio_vet_kind_name(v, target));
+    VET_CHECK(v, !(vet_node(v, target)->flags & PTIO_F_COPIED), "P6.copied", PICKLE_MALFORMED,
+              "%s on %s whose items were copied already", names[which], ptio_vet_kind_name(v, target));
     if (fill->kind == PTIO_N_BUILD) return vet_build(v, target, ptio_follow(v->graph, items[0]));
     if (fill->kind == PTIO_N_APPEND) return PTIO_OK;
     for (uint32_t i = 0, step = fill->kind == PTIO_N_SETITEM ? 2 : 1; i < fill->count; i += step)
@@ -327,8 +330,9 @@ static ptio_status vet_all(ptio_vetting *v) {
     if (v->c->forbidden_count > 0 && ptio_check_is_on("P7.allowed"))
         return ptio_vet_report_forbidden(v->c, v->err);
     size_t records = v->c->index.count;
-    v->storage_of_record = ptio_alloc(records + 1, sizeof *v->storage_of_record);
-    if (v->storage_of_record == NULL) return ptio_no_memory(v->err);
+    void *table;
+    PTIO_TRY(ptio_arena_alloc(&v->graph->arena, records + 1, sizeof *v->storage_of_record, &table, v->err));
+    v->storage_of_record = table;
     memset(v->storage_of_record, 0xff, records * sizeof *v->storage_of_record);
     PTIO_TRY(vet_nodes(v));
     PTIO_TRY(ptio_vet_hash_work(v));
@@ -338,6 +342,7 @@ static ptio_status vet_all(ptio_vetting *v) {
 ptio_status ptio_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
     ptio_vetting v = {
         .c = c, .graph = &c->graph, .options = options, .now = PTIO_NO_NODE, .err = err,
+        .storage_word = PTIO_NO_NODE, .location = PTIO_NO_NODE,
         .object_limit = ptio_limit_for_file(options->limits.object_bytes, c->file_size)};
     ptio_status status = vet_all(&v);
     /* Finding the place means parsing again: not with two graphs in memory. Only
@@ -345,7 +350,5 @@ ptio_status ptio_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options,
     if (status != PTIO_OK && c->forbidden_count == 0) ptio_graph_free(&c->graph);
     if (status != PTIO_OK && err->offset == PTIO_NO_OFFSET && v.now != PTIO_NO_NODE)
         err->offset = ptio_pickle_locate(c->pickle, c->pickle_size, v.now);
-    ptio_free(v.storage_of_record);
-    ptio_free(v.keyed);
     return status;
 }

@@ -53,6 +53,11 @@ typedef struct {
     uint32_t *storage_of_record; /* record -> storage, or PTIO_NO_STORAGE */
     ptio_ref *keyed;             /* containers with keys that are no strings */
     size_t keyed_count, keyed_capacity;
+    /* Texts that every persistent id repeats, as the pickler's memo gives them:
+     * a node that was proven once need not be read again. */
+    ptio_ref storage_word, location;
+    bool location_is_meta;
+    uint32_t next_record;        /* where the next storage's record probably is */
     uint64_t key_parts;          /* looked at so far */
     uint64_t object_limit;       /* bytes that objects may cost */
     ptio_error *err;
@@ -92,6 +97,10 @@ static inline bool vet_is_made(const ptio_vetting *v, ptio_ref ref, ptio_maker m
 /* A str or bytes node (of whatever Python) that holds exactly this ASCII text. */
 bool ptio_vet_text_is(const ptio_vetting *v, ptio_ref ref, const char *text);
 bool ptio_vet_is_text(const ptio_vetting *v, ptio_ref ref);
+
+/* A call copies the items of this list, dict or tuple: they are all that it ever has
+ * (P6), so what is proven of them now stays true. */
+static inline void vet_copied(const ptio_vetting *v, ptio_ref from) { vet_node(v, from)->flags |= PTIO_F_COPIED; }
 
 /* A word for what a node is, for messages: "a list", "an int". */
 const char *ptio_vet_kind_name(const ptio_vetting *v, ptio_ref ref);

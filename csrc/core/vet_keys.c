@@ -69,7 +69,9 @@ static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
     case PTIO_N_NONE: case PTIO_N_FALSE: case PTIO_N_TRUE: case PTIO_N_INT: case PTIO_N_FLOAT:
     case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR: case PTIO_N_DTYPE: case PTIO_N_NAMED:
     case PTIO_N_OPAQUE: case PTIO_N_OPAQUE_STACK: case PTIO_N_OPAQUE_CALL:
-    case PTIO_N_BIG_INT: case PTIO_N_BIG_DECIMAL:
+        return PTIO_OK;
+    case PTIO_N_BIG_INT: case PTIO_N_BIG_DECIMAL: /* hashed digit by digit */
+        v->key_parts += node->a / 16;
         return PTIO_OK;
     case PTIO_N_TUPLE:
     case PTIO_N_FROZENSET:
@@ -89,7 +91,7 @@ static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
 static ptio_status note_keyed(ptio_vetting *v, ptio_ref container) {
     void *items = v->keyed;
     if (v->keyed_count > 0 && v->keyed[v->keyed_count - 1] == container) return PTIO_OK;
-    PTIO_TRY(ptio_grow(&items, &v->keyed_capacity, v->keyed_count + 1, sizeof(ptio_ref), v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &v->keyed_capacity, v->keyed_count + 1, sizeof(ptio_ref), v->err));
     v->keyed = items;
     v->keyed[v->keyed_count++] = container;
     return PTIO_OK;
@@ -115,12 +117,9 @@ static uint64_t hash_integer(int64_t value) {
     return finish(magnitude % HASH_MODULUS, value < 0);
 }
 
-/* value * factor + digit, modulo 2**61 - 1; factor <= 256 */
-static uint64_t times_plus(uint64_t value, uint64_t factor, uint64_t digit) {
-    uint64_t high = value >> 32, low = value & UINT32_MAX; /* value < 2**61 */
-    uint64_t shifted = (high * factor) % HASH_MODULUS;
-    for (int i = 0; i < 32; i++) shifted = shifted << 1 >= HASH_MODULUS ? (shifted << 1) - HASH_MODULUS : shifted << 1;
-    return (shifted + low * factor + digit) % HASH_MODULUS;
+/* value * 2**bits, modulo 2**61 - 1, of a value that is smaller */
+static uint64_t times_power(uint64_t value, unsigned bits) {
+    return (value << bits & HASH_MODULUS) | value >> (HASH_BITS - bits);
 }
 
 static uint64_t hash_big_int(const uint8_t *bytes, size_t size) {
@@ -128,7 +127,7 @@ static uint64_t hash_big_int(const uint8_t *bytes, size_t size) {
     uint64_t magnitude = 0, digit;
     for (size_t i = size; i > 0; i--) { /* a negative one as -(~value) - 1 */
         digit = negative ? (uint8_t)~bytes[i - 1] : bytes[i - 1];
-        magnitude = times_plus(magnitude, 256, digit);
+        magnitude = (times_power(magnitude, 8) + digit) % HASH_MODULUS;
     }
     return finish(negative ? (magnitude + 1) % HASH_MODULUS : magnitude, negative);
 }
@@ -136,7 +135,8 @@ static uint64_t hash_big_int(const uint8_t *bytes, size_t size) {
 static uint64_t hash_big_decimal(const uint8_t *digits, size_t size) {
     bool negative = digits[0] == '-';
     uint64_t magnitude = 0;
-    for (size_t i = negative; i < size; i++) magnitude = times_plus(magnitude, 10, (uint64_t)(digits[i] - '0'));
+    for (size_t i = negative; i < size; i++) /* 10 = 8 + 2 */
+        magnitude = (times_power(magnitude, 3) + times_power(magnitude, 1) + (uint64_t)(digits[i] - '0')) % HASH_MODULUS;
     return finish(magnitude, negative);
 }
 
@@ -161,12 +161,9 @@ static uint64_t hash_double(double value) {
     return finish(hash, value < 0);
 }
 
-/* FNV-1a: Python's own is keyed per process, so only equal texts need be equal. */
-static uint64_t hash_text(const uint8_t *text, size_t size) {
-    uint64_t hash = UINT64_C(0xCBF29CE484222325);
-    for (size_t i = 0; i < size; i++) hash = (hash ^ text[i]) * UINT64_C(0x100000001B3);
-    return hash;
-}
+/* Python's own is keyed per process, so no file makes texts collide; and it is
+ * computed once for each object, so a long key that comes often costs nothing. */
+static uint64_t hash_identity(ptio_ref ref) { return UINT64_C(0x9E3779B97F4A7C15) * ref; }
 
 static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     const uint64_t p1 = UINT64_C(11400714785074694791), p2 = UINT64_C(14029467366897019727),
@@ -181,7 +178,7 @@ static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     case PTIO_N_BIG_INT: return hash_big_int(ptio_text(v->graph, node), node->a);
     case PTIO_N_BIG_DECIMAL: return hash_big_decimal(ptio_text(v->graph, node), node->a);
     case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR:
-        return hash_text(ptio_text(v->graph, node), node->a);
+        return hash_identity(ptio_follow(v->graph, ref));
     case PTIO_N_TUPLE: /* depth and size were proven when it became a key */
         for (uint32_t i = 0; i < node->count; i++) {
             hash += hash_key(v, vet_item(v, node, i)) * p2;
@@ -191,7 +188,7 @@ static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     case PTIO_N_NONE: case PTIO_N_DTYPE: case PTIO_N_NAMED:
         return UINT64_C(0x9E3779B97F4A7C15) * (node->kind + UINT64_C(64) * node->sub + 1);
     case PTIO_N_OPAQUE: case PTIO_N_OPAQUE_STACK: case PTIO_N_OPAQUE_CALL:
-        return UINT64_C(0x9E3779B97F4A7C15) * ptio_follow(v->graph, ref); /* by identity */
+        return hash_identity(ptio_follow(v->graph, ref));
     default: return UINT64_C(0xD1B54A32D192ED03) * (node->kind + UINT64_C(64) * node->sub + 1);
     }
 }
@@ -205,7 +202,7 @@ typedef struct {
 
 static ptio_status add_hash(ptio_vetting *v, hash_list *hashes, ptio_ref key) {
     void *items = hashes->items;
-    PTIO_TRY(ptio_grow(&items, &hashes->capacity, hashes->count + 1, sizeof(uint64_t), v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &hashes->capacity, hashes->count + 1, sizeof(uint64_t), v->err));
     hashes->items = items;
     hashes->items[hashes->count++] = hash_key(v, key);
     return PTIO_OK;
@@ -224,7 +221,7 @@ static ptio_status gather_pairs(ptio_vetting *v, ptio_ref list, hash_list *hashe
 
 static ptio_status gather(ptio_vetting *v, ptio_ref container, hash_list *hashes) {
     const ptio_node *node = vet_node(v, container);
-    bool pairs = node->kind == PTIO_N_DICT || node->kind == PTIO_N_MADE;
+    bool pairs = node->kind == PTIO_N_DICT || node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL;
     ptio_ref key, ignored;
     hashes->count = 0;
     v->now = PTIO_NO_NODE; /* all fills, to the end of the stream */
@@ -282,6 +279,5 @@ ptio_status ptio_vet_hash_work(ptio_vetting *v) {
                                "keys with equal hashes would make more than %llu comparisons (limit hash_work)",
                                (unsigned long long)v->options->limits.hash_work);
     }
-    ptio_free(hashes.items);
     return status;
 }

@@ -61,7 +61,7 @@ ptio_status ptio_vet_numpy_dtype(ptio_vetting *v, ptio_ref ref, ptio_maker maker
               ptio_quote(quoted, ptio_text(v->graph, spec), spec->a));
     VET_CHECK(v, is_flag(v, vet_item(v, args, 1), false) && is_flag(v, vet_item(v, args, 2), true),
               "P8.numpy-copy", PICKLE_MALFORMED, "a NumPy dtype with arguments that NumPy never writes");
-    PTIO_TRY(ptio_grow(&items, &c->numpy_dtype_capacity, c->numpy_dtype_count + 1, sizeof dtype, v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->numpy_dtype_capacity, c->numpy_dtype_count + 1, sizeof dtype, v->err));
     c->numpy_dtypes = items;
     ptio_vet_made(v, ref, maker, arguments);
     vet_node(v, ref)->a = (uint32_t)c->numpy_dtype_count;
@@ -91,21 +91,42 @@ static ptio_status count_items(ptio_vetting *v, ptio_ref ref, uint64_t *items) {
 /* --- BUILD of a dtype: (version, order, subarray, names, fields, item size,
  *     alignment, flags[, metadata of datetime64]) ----------------------------------- */
 
-static ptio_status check_field(ptio_vetting *v, ptio_ref fields, ptio_ref name, uint64_t item_bytes) {
-    ptio_ref key, value, found = PTIO_NO_NODE;
-    const ptio_node *wanted = vet_node(v, name);
-    ptio_items items = ptio_vet_items(v, fields, PTIO_N_SETITEM);
-    VET_CHECK(v, wanted->kind == PTIO_N_STR && wanted->a > 0, "P8.numpy-name", PICKLE_MALFORMED,
+enum { MAX_FIELDS = 1024, FIELD_COST = 256 };
+
+/* Whether two names are the same text. Pays for comparing, as one long text may
+ * be the name of many fields. */
+static ptio_status is_same_name(ptio_vetting *v, ptio_ref a, ptio_ref b, bool *same) {
+    const ptio_node *x = vet_node(v, a), *y = vet_node(v, b);
+    *same = a == b;
+    if (*same || x->kind != y->kind || x->a != y->a) return PTIO_OK;
+    PTIO_TRY(ptio_vet_charge(v, x->a));
+    *same = memcmp(ptio_text(v->graph, x), ptio_text(v->graph, y), x->a) == 0;
+    return PTIO_OK;
+}
+
+/* Name i differs from those before it and is a key of the fields: the i-th, as
+ * NumPy writes them, or another one. As there are as many keys as names, no
+ * field is without a name then. */
+static ptio_status check_name(ptio_vetting *v, const ptio_node *names, uint32_t i, const ptio_ref *keys) {
+    ptio_ref name = vet_item(v, names, i);
+    bool same = false;
+    VET_CHECK(v, vet_is(v, name, PTIO_N_STR) && vet_node(v, name)->a > 0, "P8.numpy-name", PICKLE_MALFORMED,
               "a field's name is %s", ptio_vet_kind_name(v, name));
-    while (ptio_items_next(&items, &key) && ptio_items_next(&items, &value)) {
-        const ptio_node *node = vet_node(v, key);
-        if (node->kind == PTIO_N_STR && node->a == wanted->a &&
-            memcmp(ptio_text(v->graph, node), ptio_text(v->graph, wanted), node->a) == 0)
-            found = value;
+    for (uint32_t j = 0; j < i; j++) {
+        PTIO_TRY(is_same_name(v, name, vet_item(v, names, j), &same));
+        VET_CHECK(v, !same, "P8.numpy-same-name", PICKLE_MALFORMED, "two fields of a structured dtype have one name");
     }
-    const ptio_node *field = found == PTIO_NO_NODE ? NULL : vet_node(v, found);
+    PTIO_TRY(is_same_name(v, name, keys[i], &same));
+    for (uint32_t j = 0; j < names->count && !same; j++) PTIO_TRY(is_same_name(v, name, keys[j], &same));
+    VET_CHECK(v, same, "P8.numpy-key", PICKLE_MALFORMED, "a structured dtype lacks a field that it names");
+    return PTIO_OK;
+}
+
+/* A field: (dtype, offset). NumPy believes it. */
+static ptio_status check_field(ptio_vetting *v, ptio_ref value, uint64_t item_bytes) {
+    const ptio_node *field = vet_node(v, value);
     VET_CHECK(v,
-              field != NULL && field->kind == PTIO_N_TUPLE && field->count == 2 &&
+              field->kind == PTIO_N_TUPLE && field->count == 2 &&
                   vet_is_made(v, vet_item(v, field, 0), PTIO_MAKE_NUMPY_DTYPE) &&
                   vet_is(v, vet_item(v, field, 1), PTIO_N_INT),
               "P8.numpy-field", VALUE_UNSUPPORTED, "a structured dtype with a field that is not (dtype, offset)");
@@ -123,19 +144,25 @@ static ptio_status check_field(ptio_vetting *v, ptio_ref fields, ptio_ref name, 
 }
 
 static ptio_status check_fields(ptio_vetting *v, ptio_numpy_dtype *dtype, ptio_ref names, ptio_ref fields) {
+    ptio_ref keys[MAX_FIELDS], key, value;
     uint32_t count = 0;
-    ptio_ref key;
     if (names == PTIO_NODE_NONE && fields == PTIO_NODE_NONE) return PTIO_OK;
     VET_CHECK(v, dtype->kind == 'V' && vet_is(v, names, PTIO_N_TUPLE) && vet_is(v, fields, PTIO_N_DICT),
               "P8.numpy-fields", PICKLE_MALFORMED, "a NumPy dtype of kind '%c' with fields", dtype->kind);
     const ptio_node *tuple = vet_node(v, names);
-    VET_CHECK(v, tuple->count >= 1 && tuple->count <= 1024, "P8.numpy-names", VALUE_UNSUPPORTED,
+    VET_CHECK(v, tuple->count >= 1 && tuple->count <= MAX_FIELDS, "P8.numpy-names", VALUE_UNSUPPORTED,
               "a structured dtype of %u fields", tuple->count);
-    for (ptio_items items = ptio_vet_items(v, fields, PTIO_N_SETITEM); ptio_items_next(&items, &key);) count++;
-    VET_CHECK(v, count == 2 * tuple->count, "P8.numpy-field-count", VALUE_UNSUPPORTED,
-              "a structured dtype with %u names and %u fields", tuple->count, count / 2);
-    for (uint32_t i = 0; i < tuple->count; i++)
-        PTIO_TRY(check_field(v, fields, vet_item(v, tuple, i), dtype->item_bytes));
+    ptio_items items = ptio_vet_items(v, fields, PTIO_N_SETITEM);
+    for (; ptio_items_next(&items, &key) && ptio_items_next(&items, &value); count++) {
+        if (count == tuple->count) break;
+        keys[count] = key;
+        PTIO_TRY(ptio_vet_charge(v, FIELD_COST));
+        PTIO_TRY(check_field(v, value, dtype->item_bytes));
+    }
+    VET_CHECK(v, count == tuple->count && !ptio_items_next(&items, &key), "P8.numpy-field-count", VALUE_UNSUPPORTED,
+              "a structured dtype with %u names and another number of fields", tuple->count);
+    for (uint32_t i = 0; i < count; i++) PTIO_TRY(check_name(v, tuple, i, keys));
+    vet_copied(v, fields); /* rather kept: NumPy reads the dict whenever a field is asked for */
     dtype->structured = true;
     return PTIO_OK;
 }
@@ -147,7 +174,8 @@ static ptio_status check_subarray(ptio_vetting *v, ptio_numpy_dtype *dtype, ptio
     if (ref == PTIO_NODE_NONE) return PTIO_OK;
     VET_CHECK(v,
               dtype->kind == 'V' && !dtype->structured && pair->kind == PTIO_N_TUPLE && pair->count == 2 &&
-                  vet_is_made(v, vet_item(v, pair, 0), PTIO_MAKE_NUMPY_DTYPE),
+                  vet_is_made(v, vet_item(v, pair, 0), PTIO_MAKE_NUMPY_DTYPE) &&
+                  !dtype_of(v, vet_item(v, pair, 0))->subarray,
               "P8.numpy-subarray", PICKLE_MALFORMED, "a NumPy dtype's sub-array is %s", ptio_vet_kind_name(v, ref));
     ptio_numpy_dtype *base = dtype_of(v, vet_item(v, pair, 0));
     base->in_use = true;
@@ -304,11 +332,12 @@ ptio_status ptio_vet_numpy_scalar(ptio_vetting *v, ptio_ref ref, ptio_maker make
     const ptio_node *args = vet_node(v, arguments);
     ptio_numpy_dtype dtype;
     PTIO_TRY(take_dtype(v, vet_item(v, args, 0), &dtype));
-    VET_CHECK(v, vet_is(v, vet_item(v, args, 1), PTIO_N_BYTES), "P8.numpy-scalar", PICKLE_MALFORMED,
-              "a NumPy scalar's data is %s", ptio_vet_kind_name(v, vet_item(v, args, 1)));
+    VET_CHECK(v, vet_is(v, vet_item(v, args, 1), PTIO_N_BYTES) || vet_is(v, vet_item(v, args, 1), PTIO_N_PY2_STR),
+              "P8.numpy-scalar", PICKLE_MALFORMED, "a NumPy scalar's data is %s",
+              ptio_vet_kind_name(v, vet_item(v, args, 1)));
     PTIO_TRY(check_data(v, &dtype, 1, vet_item(v, args, 1)));
     ptio_vet_made(v, ref, maker, arguments);
-    if (dtype.structured) vet_node(v, ref)->flags = 0;
+    if (dtype.kind == 'V') vet_node(v, ref)->flags = 0; /* numpy.void is writeable, so it has no hash */
     return PTIO_OK;
 }
 

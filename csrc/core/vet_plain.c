@@ -48,7 +48,7 @@ static ptio_status transcode(ptio_vetting *v, ptio_ref ref, const ptio_node *tex
     void *bytes = graph->unescaped;
     size_t begin = graph->unescaped_size;
     PTIO_TRY(ptio_vet_charge(v, characters));
-    PTIO_TRY(ptio_grow(&bytes, &graph->unescaped_capacity, begin + characters, 1, v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &bytes, &graph->unescaped_capacity, begin + characters, 1, v->err));
     graph->unescaped = bytes;
     const uint8_t *from = ptio_text(graph, text);
     for (uint32_t at = 0; at < text->a; at++) {
@@ -159,6 +159,7 @@ HANDLER(set) {
         PTIO_TRY(ptio_vet_charge(v, SLOT_COST));
         PTIO_TRY(ptio_vet_key(v, from, item));
     }
+    vet_copied(v, from);
     vet_node(v, ref)->b = arguments;
     return PTIO_OK;
 }
@@ -187,6 +188,7 @@ HANDLER(ordered_dict) {
         ARGUMENT_CHECK(v, is_pair(v, item, &key), "P8.pair", "OrderedDict", item);
         PTIO_TRY(ptio_vet_key(v, ref, key));
     }
+    vet_copied(v, from);
     vet_node(v, ref)->b = arguments;
     return PTIO_OK;
 }
@@ -199,6 +201,7 @@ HANDLER(counter) {
     ARGUMENT_CHECK(v, vet_is(v, from, PTIO_N_DICT), "P8.counter", "Counter", from);
     for (ptio_items items = ptio_vet_items(v, from, PTIO_N_SETITEM); ptio_items_next(&items, &item);)
         PTIO_TRY(ptio_vet_charge(v, SLOT_COST));
+    vet_copied(v, from);
     vet_node(v, ref)->b = arguments;
     return PTIO_OK;
 }
@@ -240,6 +243,7 @@ HANDLER(deque) {
         ARGUMENT_CHECK(v, vet_is(v, from, PTIO_N_LIST) || vet_is(v, from, PTIO_N_TUPLE), "P8.deque", "deque", from);
         for (ptio_items items = ptio_vet_items(v, from, PTIO_N_APPEND); ptio_items_next(&items, &item);)
             PTIO_TRY(ptio_vet_charge(v, sizeof(void *)));
+        vet_copied(v, from);
     }
     if (count == 2) {
         ptio_ref length = argument(v, arguments, 1);
@@ -312,10 +316,13 @@ ptio_status ptio_vet_build_attributes(ptio_vetting *v, ptio_ref target, ptio_ref
 
 /* --- paths, sizes, devices, layouts ---------------------------------------------------------- */
 
+/* The parts may be the same long text over and over: the path has all of it. */
 HANDLER(path) {
-    for (size_t i = 0; i < argument_count(v, arguments); i++)
-        ARGUMENT_CHECK(v, vet_is(v, argument(v, arguments, i), PTIO_N_STR), "P8.path", "a path",
-                       argument(v, arguments, i));
+    for (size_t i = 0; i < argument_count(v, arguments); i++) {
+        ptio_ref part = argument(v, arguments, i);
+        ARGUMENT_CHECK(v, vet_is(v, part, PTIO_N_STR), "P8.path", "a path", part);
+        PTIO_TRY(ptio_vet_charge(v, 16 + 2 * (uint64_t)vet_node(v, part)->a));
+    }
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }
@@ -329,6 +336,7 @@ HANDLER(size) {
     }
     ptio_ref tuple = argument(v, arguments, 0);
     ARGUMENT_CHECK(v, vet_is(v, tuple, PTIO_N_TUPLE), "P8.size", "torch.Size", tuple);
+    PTIO_TRY(ptio_vet_charge(v, sizeof(void *) * (uint64_t)vet_node(v, tuple)->count)); /* pays for the loop */
     for (uint32_t i = 0; i < vet_node(v, tuple)->count; i++)
         ARGUMENT_CHECK(v, vet_is(v, vet_item(v, vet_node(v, tuple), i), PTIO_N_INT), "P8.size-int",
                        "torch.Size", vet_item(v, vet_node(v, tuple), i));

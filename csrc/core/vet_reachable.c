@@ -14,9 +14,20 @@ ptio_status ptio_vet_charge(ptio_vetting *v, uint64_t bytes) {
     return PTIO_OK;
 }
 
+/* An Opaque has the name of its class, and so has each result of a call. */
+static uint64_t cost_of_name(const ptio_graph *graph, ptio_ref ref) {
+    const uint8_t *module, *name;
+    size_t module_size, name_size;
+    uint8_t kind = graph->nodes[ref].kind;
+    if (kind != PTIO_N_OPAQUE && kind != PTIO_N_OPAQUE_STACK) return 0;
+    ptio_global_name(graph, ref, &module, &module_size, &name, &name_size);
+    return module_size + name_size;
+}
+
 /* Bytes of the Python object that a node becomes, a little more rather than
  * less; its slots in other containers are charged with those. */
-static uint64_t cost_of(const ptio_node *node) {
+static uint64_t cost_of(const ptio_graph *graph, ptio_ref ref) {
+    const ptio_node *node = &graph->nodes[ref];
     switch (node->kind) {
     case PTIO_N_INT: return node->integer >= -5 && node->integer <= 256 ? 0 : 32;
     case PTIO_N_FLOAT: return 24;
@@ -33,10 +44,10 @@ static uint64_t cost_of(const ptio_node *node) {
     case PTIO_N_SET: return 232;
     case PTIO_N_TENSOR:
     case PTIO_N_STORAGE: return 256;
-    case PTIO_N_MADE:
+    case PTIO_N_MADE: return 320;
     case PTIO_N_OPAQUE:
-    case PTIO_N_OPAQUE_STACK:
-    case PTIO_N_OPAQUE_CALL: return 320;
+    case PTIO_N_OPAQUE_STACK: return 320 + cost_of_name(graph, ref);
+    case PTIO_N_OPAQUE_CALL: return 320 + cost_of_name(graph, ptio_follow(graph, node->a));
     default: return 0;
     }
 }
@@ -107,7 +118,7 @@ static ptio_status next_child(ptio_vetting *v, frame *f, ptio_ref *child) {
 typedef struct {
     frame *frames;
     size_t count, capacity;
-    uint32_t *heights; /* containers nested in each finished node, itself included */
+    uint32_t *heights; /* containers nested in each finished node, itself included; unset for leaves */
 } walk;
 
 static bool is_leaf(const ptio_node *node) {
@@ -144,20 +155,22 @@ static ptio_status enter(ptio_vetting *v, walk *w, ptio_ref ref) {
     ptio_node *node = vet_node(v, ref);
     void *frames = w->frames;
     node->flags |= PTIO_F_NEEDED;
-    PTIO_TRY(ptio_vet_charge(v, cost_of(node)));
+    PTIO_TRY(ptio_vet_charge(v, cost_of(v->graph, ref)));
     if (node->kind == PTIO_N_MARKER) PTIO_TRY(refuse_marker(v, ref));
     v->now = ref;
     VET_CHECK(v, !is_container(node) || w->count < v->options->limits.depth, "P13.depth", LIMIT,
               "objects are nested deeper than %u (limit depth)", v->options->limits.depth);
-    if (is_leaf(node)) {
-        w->heights[ref] = is_container(node);
-        return PTIO_OK;
-    }
-    PTIO_TRY(ptio_grow(&frames, &w->capacity, w->count + 1, sizeof(frame), v->err));
+    if (is_leaf(node)) return PTIO_OK;
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &frames, &w->capacity, w->count + 1, sizeof(frame), v->err));
     w->frames = frames;
     node->flags |= PTIO_F_OPEN;
     w->frames[w->count++] = open_frame(v->graph, ref);
     return PTIO_OK;
+}
+
+static uint32_t height_of(const ptio_vetting *v, const walk *w, ptio_ref ref) {
+    const ptio_node *node = vet_node(v, ref);
+    return is_leaf(node) ? is_container(node) : w->heights[ref];
 }
 
 static ptio_status leave(ptio_vetting *v, walk *w) {
@@ -184,9 +197,9 @@ static ptio_status run_walk(ptio_vetting *v, walk *w) {
             size_t depth = w->count;
             PTIO_TRY(enter(v, w, child));
             top = &w->frames[depth - 1]; /* the frames may have moved */
-            if (w->count == depth && w->heights[child] > top->height) top->height = w->heights[child];
-        } else if (!(vet_node(v, child)->flags & PTIO_F_OPEN) && w->heights[child] > top->height) {
-            top->height = w->heights[child]; /* a cycle's closing edge adds no depth */
+            if (w->count == depth && height_of(v, w, child) > top->height) top->height = height_of(v, w, child);
+        } else if (!(vet_node(v, child)->flags & PTIO_F_OPEN) && height_of(v, w, child) > top->height) {
+            top->height = height_of(v, w, child); /* a cycle's closing edge adds no depth */
         }
     }
     return PTIO_OK;
@@ -196,14 +209,9 @@ ptio_status ptio_vet_reachable(ptio_vetting *v) {
     ptio_graph *graph = v->graph;
     walk w = {0};
     PTIO_TRY(ptio_vet_charge(v, ptio_graph_bytes(graph) + graph->count * sizeof(void *)));
-    w.heights = ptio_alloc(graph->count, sizeof *w.heights);
-    if (w.heights == NULL) return ptio_no_memory(v->err);
-    for (int i = 0; i < PTIO_FIRST_FREE_NODE; i++) {
-        graph->nodes[i].flags |= PTIO_F_NEEDED;
-        w.heights[i] = 0;
-    }
-    ptio_status status = run_walk(v, &w);
-    ptio_free(w.frames);
-    ptio_free(w.heights);
-    return status;
+    void *heights;
+    PTIO_TRY(ptio_arena_alloc(&graph->arena, graph->count, sizeof *w.heights, &heights, v->err));
+    w.heights = heights;
+    for (int i = 0; i < PTIO_FIRST_FREE_NODE; i++) graph->nodes[i].flags |= PTIO_F_NEEDED;
+    return run_walk(v, &w);
 }

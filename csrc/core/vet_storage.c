@@ -4,6 +4,11 @@
  */
 #include "vet.h"
 
+static bool is_key_character(uint8_t c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           c == '.' || c == '-';
+}
+
 static ptio_status check_key_text(ptio_vetting *v, ptio_ref ref) {
     const ptio_node *key = vet_node(v, ref);
     const uint8_t *text;
@@ -13,25 +18,34 @@ static ptio_status check_key_text(ptio_vetting *v, ptio_ref ref) {
     text = ptio_text(v->graph, key);
     VET_CHECK(v, key->a >= 1 && key->a <= 128, "Z12.length", PICKLE_MALFORMED,
               "a storage's key has %u characters, 1 to 128 are allowed", key->a);
-    for (uint32_t i = 0; i < key->a; i++) {
-        uint8_t c = text[i];
-        bool good = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                    c == '_' || c == '.' || c == '-';
-        VET_CHECK(v, good, "Z12.characters", PICKLE_MALFORMED,
+    for (uint32_t i = 0; i < key->a; i++)
+        VET_CHECK(v, is_key_character(text[i]), "Z12.characters", PICKLE_MALFORMED,
                   "storage key '%s' has a character outside 0-9A-Za-z_.-",
                   ptio_quote(quoted, text, key->a));
-    }
     return PTIO_OK;
 }
 
 static ptio_status check_location(ptio_vetting *v, ptio_ref ref) {
+    if (ref == v->location) return PTIO_OK;
     VET_CHECK(v, ptio_vet_is_text(v, ref), "P10.location", PICKLE_MALFORMED,
               "a storage's location is %s", ptio_vet_kind_name(v, ref));
     const ptio_node *location = vet_node(v, ref);
     const uint8_t *text = ptio_text(v->graph, location);
+    VET_CHECK(v, location->a <= 128, "P10.length", PICKLE_MALFORMED,
+              "a storage's location has %u characters, up to 128 are allowed", location->a);
     for (uint32_t i = 0; i < location->a; i++)
         VET_CHECK(v, text[i] < 0x80, "P10.ascii", PICKLE_MALFORMED,
                   "a storage's location is not ASCII");
+    v->location = ref;
+    v->location_is_meta = ptio_vet_text_is(v, ref, "meta");
+    return PTIO_OK;
+}
+
+static ptio_status check_word(ptio_vetting *v, ptio_ref ref) {
+    if (ref == v->storage_word) return PTIO_OK;
+    VET_CHECK(v, ptio_vet_text_is(v, ref, "storage"), "P10.storage", PICKLE_MALFORMED,
+              "a persistent id that is no storage");
+    v->storage_word = ref;
     return PTIO_OK;
 }
 
@@ -53,11 +67,21 @@ static ptio_status read_storage_class(ptio_vetting *v, ptio_ref ref, ptio_storag
 static ptio_status add_storage(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
     ptio_checkpoint *c = v->c;
     void *items = c->storages;
-    PTIO_TRY(ptio_grow(&items, &c->storage_capacity, c->storage_count + 1, sizeof storage, v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->storage_capacity, c->storage_count + 1, sizeof storage, v->err));
     c->storages = items;
     *number = (uint32_t)c->storage_count;
     c->storages[c->storage_count++] = storage;
     return PTIO_OK;
+}
+
+/* torch writes records in the order in which the pickle names them. */
+static uint32_t find_record(ptio_vetting *v, const uint8_t *key, size_t size) {
+    const ptio_zip_index *index = &v->c->index;
+    uint32_t record = v->next_record;
+    if (record >= index->count || !ptio_zip_is(index, record, "data/", key, size))
+        record = ptio_zip_find(index, "data/", key, size);
+    v->next_record = record + 1; /* PTIO_NO_RECORD + 1 is 0 */
+    return record;
 }
 
 /* The storage of a record: a second reference must agree on the size, and keeps
@@ -65,7 +89,7 @@ static ptio_status add_storage(ptio_vetting *v, ptio_storage storage, uint32_t *
 static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
     const ptio_node *key = vet_node(v, storage.key);
     const uint8_t *text = ptio_text(v->graph, key);
-    storage.record = ptio_zip_find(&v->c->index, "data/", text, key->a);
+    storage.record = find_record(v, text, key->a);
     VET_CHECK(v, storage.record != PTIO_NO_RECORD, "T1.record", RECORD_MISSING,
               "storage '%.*s' has no record data/%.*s in the archive", (int)key->a, text,
               (int)key->a, text);
@@ -88,8 +112,7 @@ ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref ref) {
               "a persistent id is %s, only a storage's tuple is known", ptio_vet_kind_name(v, id));
     VET_CHECK(v, tuple->count == 5, "P10.items", PICKLE_MALFORMED,
               "a storage's persistent id has %u items instead of 5", tuple->count);
-    VET_CHECK(v, ptio_vet_text_is(v, vet_item(v, tuple, 0), "storage"), "P10.storage",
-              PICKLE_MALFORMED, "a persistent id that is no storage");
+    PTIO_TRY(check_word(v, vet_item(v, tuple, 0)));
     PTIO_TRY(read_storage_class(v, vet_item(v, tuple, 1), &storage));
     storage.key = vet_item(v, tuple, 2);
     storage.location = vet_item(v, tuple, 3);
@@ -103,7 +126,7 @@ ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref ref) {
                            &storage.bytes),
               "T1.overflow", BOUNDS, "a storage of %lld elements is larger than any memory",
               (long long)numel->integer);
-    if (ptio_vet_text_is(v, storage.location, "meta")) PTIO_TRY(add_storage(v, storage, &number));
+    if (v->location_is_meta) PTIO_TRY(add_storage(v, storage, &number));
     else PTIO_TRY(storage_in_record(v, storage, &number));
     vet_node(v, ref)->kind = PTIO_N_STORAGE;
     vet_node(v, ref)->a = number;

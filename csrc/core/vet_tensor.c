@@ -19,7 +19,8 @@ static ptio_status read_dims(ptio_vetting *v, ptio_ref ref, const char *what, si
               what, ptio_vet_kind_name(v, ref));
     VET_CHECK(v, tuple->count <= PTIO_MAX_DIMS, "T2.dims", LIMIT,
               "a tensor of %u dimensions, at most %d are read", tuple->count, PTIO_MAX_DIMS);
-    PTIO_TRY(ptio_grow(&dims, &c->dim_capacity, c->dim_count + tuple->count, sizeof *c->dims, v->err));
+    PTIO_TRY(ptio_vet_charge(v, tuple->count * sizeof *c->dims));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &dims, &c->dim_capacity, c->dim_count + tuple->count, sizeof *c->dims, v->err));
     c->dims = dims;
     for (uint32_t i = 0; i < tuple->count; i++) {
         const ptio_node *dim = vet_node(v, vet_item(v, tuple, i));
@@ -53,6 +54,7 @@ static ptio_status read_metadata(ptio_vetting *v, ptio_ref ref, uint8_t *flags) 
               "a tensor's metadata is %s", ptio_vet_kind_name(v, ref));
     ptio_items items = ptio_vet_items(v, ref, PTIO_N_SETITEM);
     while (ptio_items_next(&items, &key) && ptio_items_next(&items, &value)) {
+        PTIO_TRY(ptio_vet_charge(v, sizeof(void *))); /* pays for the loop: many tensors may share a dict */
         VET_CHECK(v, vet_is(v, key, PTIO_N_STR) && vet_is_bool(value), "T7.metadata-item",
                   PICKLE_MALFORMED, "a tensor's metadata maps %s to %s", ptio_vet_kind_name(v, key),
                   ptio_vet_kind_name(v, value));
@@ -106,7 +108,7 @@ static ptio_status add_tensor(ptio_vetting *v, ptio_ref ref, ptio_tensor tensor,
     if ((tensor.flags & (PTIO_T_CONJ | PTIO_T_NEG)) && tensor.storage != PTIO_NO_STORAGE &&
         bytes > c->storages[tensor.storage].bytes)
         PTIO_TRY(ptio_vet_charge(v, bytes - c->storages[tensor.storage].bytes));
-    PTIO_TRY(ptio_grow(&items, &c->tensor_capacity, c->tensor_count + 1, sizeof tensor, v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->tensor_capacity, c->tensor_count + 1, sizeof tensor, v->err));
     c->tensors = items;
     tensor.offset = (uint64_t)offset;
     tensor.elements = facts.elements;
@@ -285,7 +287,8 @@ ptio_status ptio_vet_rebuild_from_type(ptio_vetting *v, ptio_ref ref, ptio_maker
     bool known_class = class_node->kind == PTIO_N_OPAQUE || class_node->kind == PTIO_N_OPAQUE_STACK ||
                        (class_node->kind == PTIO_N_MARKER &&
                         (ptio_global_get(class_node->sub)->role == PTIO_ROLE_TENSOR_CLASS ||
-                         ptio_global_get(class_node->sub)->value == PTIO_MAKE_PARAMETER));
+                         (ptio_global_get(class_node->sub)->role == PTIO_ROLE_MAKE &&
+                          ptio_global_get(class_node->sub)->value == PTIO_MAKE_PARAMETER)));
     VET_CHECK(v, known_class, "P8.subclass", PICKLE_MALFORMED, "a tensor's class is %s",
               ptio_vet_kind_name(v, class_));
     VET_CHECK(v, vet_is(v, inner, PTIO_N_TUPLE), "P8.inner-tuple", PICKLE_MALFORMED,

@@ -11,7 +11,7 @@
 #include "zip_directory.h"
 #include "zip_end.h"
 
-enum { LOCAL_HEADER = 30, LONGEST_LOOKUP = 512 };
+enum { LOCAL_HEADER = 30, LONGEST_LOOKUP = 512, HUGE_PAGE = 2 << 20 };
 
 typedef unsigned long long ull;
 
@@ -138,19 +138,28 @@ static ptio_status check_extents(ptio_zip_index *index, bool ordered, ptio_error
     return status;
 }
 
-/* Room for every entry that the directory can hold; its size has been proven. */
+/* Room for every entry that the directory can hold; its size has been proven. One block
+ * for all of it, of a huge page at least where that is not too much: faulting in small
+ * pages would take longer than filling them. */
 static ptio_status allocate(ptio_zip_index *index, const ptio_zip_end *end, ptio_error *err) {
     PTIO_CHECK(end->size <= UINT32_MAX, "Z4.size", err, LIMIT, end->offset,
                "the directory has %llu bytes, at most %lu are read", (ull)end->size, (unsigned long)UINT32_MAX);
-    size_t slots = 16;
-    while (slots < 2 * (size_t)end->count) slots *= 2;
+    uint64_t slots = 16;
+    while (slots < 2 * end->count) slots *= 2;
+    /* None of these sums comes near 2^64, as count <= size / 46. */
+    uint64_t records = (end->count + 1) * sizeof *index->records, table = slots * sizeof *index->table;
+    uint64_t size = records + table + end->size;
+    if (size >= HUGE_PAGE / 8 && size < HUGE_PAGE) size = HUGE_PAGE;
+    if (size > PTRDIFF_MAX) return ptio_no_memory(err);
+    PTIO_TRY(ptio_block_new((size_t)size, &index->memory, err));
+    uint8_t *bytes = ptio_block_bytes(index->memory);
+    index->records = (ptio_record *)(void *)bytes;
+    index->table = (uint64_t *)(void *)(bytes + records);
+    index->directory = bytes + records + table;
+    index->table_mask = (uint32_t)(slots - 1);
     index->directory_offset = end->offset;
     index->directory_size = end->size;
-    index->directory = ptio_alloc((size_t)end->size, 1);
-    index->records = ptio_alloc((size_t)end->count + 1, sizeof *index->records);
-    index->table = ptio_alloc_zeroed(slots, sizeof *index->table);
-    index->table_mask = (uint32_t)(slots - 1);
-    if (index->directory == NULL || index->records == NULL || index->table == NULL) return ptio_no_memory(err);
+    memset(index->table, 0, (size_t)table);
     return PTIO_OK;
 }
 
@@ -183,17 +192,20 @@ ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *li
     return PTIO_OK;
 }
 
+bool ptio_zip_is(const ptio_zip_index *index, uint32_t record, const char *directory, const void *name,
+                 size_t name_length) {
+    const ptio_record *candidate = &index->records[record];
+    size_t stem = (size_t)index->stem_length + 1, n = strlen(directory);
+    const uint8_t *text = name_of(index, candidate) + stem;
+    return candidate->name_length == stem + n + name_length && memcmp(text, directory, n) == 0 &&
+           memcmp(text + n, name, name_length) == 0;
+}
+
 /* For names that no writer of checkpoints makes. */
-static uint32_t find_slowly(const ptio_zip_index *index, const char *directory, size_t directory_length,
-                            const void *name, size_t name_length) {
-    for (uint32_t i = 0; i < index->count; i++) {
-        size_t length;
-        const uint8_t *candidate = ptio_zip_name(index, i, &length) + index->stem_length + 1;
-        if (length - index->stem_length - 1 == directory_length + name_length &&
-            memcmp(candidate, directory, directory_length) == 0 &&
-            memcmp(candidate + directory_length, name, name_length) == 0)
-            return i;
-    }
+static uint32_t find_slowly(const ptio_zip_index *index, const char *directory, const void *name,
+                            size_t name_length) {
+    for (uint32_t i = 0; i < index->count; i++)
+        if (ptio_zip_is(index, i, directory, name, name_length)) return i;
     return PTIO_NO_RECORD;
 }
 
@@ -202,7 +214,7 @@ uint32_t ptio_zip_find(const ptio_zip_index *index, const char *directory, const
     uint8_t wanted[LONGEST_LOOKUP];
     size_t directory_length = strlen(directory);
     if (directory_length > LONGEST_LOOKUP || name_length > LONGEST_LOOKUP - directory_length)
-        return find_slowly(index, directory, directory_length, name, name_length);
+        return find_slowly(index, directory, name, name_length);
     memcpy(wanted, directory, directory_length);
     if (name_length > 0) memcpy(wanted + directory_length, name, name_length);
     size_t n = directory_length + name_length, stem = (size_t)index->stem_length + 1;
@@ -229,8 +241,6 @@ uint64_t ptio_zip_record_end(const ptio_zip_index *index, uint32_t record) {
 }
 
 void ptio_zip_index_free(ptio_zip_index *index) {
-    ptio_free(index->directory);
-    ptio_free(index->records);
-    ptio_free(index->table);
+    ptio_block_unref(index->memory);
     *index = (ptio_zip_index){.directory = NULL};
 }

@@ -31,6 +31,7 @@ typedef struct {
 } ptio_record;
 
 typedef struct {
+    ptio_block *memory; /* holds the three arrays below */
     uint8_t *directory; /* private copy of the central directory */
     uint64_t directory_offset;
     uint64_t directory_size;
@@ -53,6 +54,10 @@ ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *li
  * is "" or ends in '/'. */
 uint32_t ptio_zip_find(const ptio_zip_index *index, const char *directory, const void *name,
                        size_t name_length);
+
+/* Whether a record (number < count) is "<stem>/<directory><name>", exactly. */
+bool ptio_zip_is(const ptio_zip_index *index, uint32_t record, const char *directory, const void *name,
+                 size_t name_length);
 
 /* Z8: proves the local header (and the data descriptor) of one record against
  * the directory and sets record->data. Different records may be proven by

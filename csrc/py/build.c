@@ -203,8 +203,11 @@ static int build_nodes(ptio_builder *b) {
 
 PyObject *ptio_build(ptio_builder *b) {
     PyObject *result = NULL;
-    b->objects = PyMem_Calloc(b->graph->count, sizeof *b->objects);
-    if (b->objects == NULL) return PyErr_NoMemory();
+    ptio_error err;
+    void *objects;
+    if (ptio_arena_alloc(&b->loaded->arena, b->graph->count, sizeof *b->objects, &objects, &err) != PTIO_OK)
+        return PyErr_NoMemory();
+    b->objects = memset(objects, 0, b->graph->count * sizeof *b->objects);
     b->objects[PTIO_NODE_NONE] = Py_NewRef(Py_None);
     b->objects[PTIO_NODE_FALSE] = Py_NewRef(Py_False);
     b->objects[PTIO_NODE_TRUE] = Py_NewRef(Py_True);
@@ -213,8 +216,6 @@ PyObject *ptio_build(ptio_builder *b) {
     int collected = PyGC_Disable();
     if (build_nodes(b) == 0) result = Py_NewRef(b->objects[b->graph->root]);
     for (size_t i = 0; i < b->graph->count; i++) Py_XDECREF(b->objects[i]);
-    PyMem_Free(b->objects);
-    b->objects = NULL;
     if (collected) PyGC_Enable();
     return result;
 }

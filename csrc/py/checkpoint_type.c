@@ -102,7 +102,7 @@ static int read_verify(PyObject *verify) {
 static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"verify", "private", "threads", "progress", NULL};
     ptio_state *state = ptio_state_of_type(Py_TYPE(self));
-    PyObject *verify, *progress, *result = NULL;
+    PyObject *verify, *progress;
     int private_copy;
     unsigned int threads;
     ptio_loaded loaded;
@@ -118,11 +118,10 @@ static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, 
                                  .threads = threads,
                                  .tick = ptio_tick,
                                  .tick_context = &ticker};
-    if (ptio_storages_load(self, state, &options, &loaded) == 0) {
-        ptio_builder builder = {.state = state, .c = &self->checkpoint, .graph = &self->checkpoint.graph,
-                                .loaded = &loaded, .encoding = encoding, .path = self->path};
-        result = ptio_build(&builder);
-    }
+    if (ptio_storages_load(self, state, &options, &loaded) < 0) return NULL;
+    ptio_builder builder = {.state = state, .c = &self->checkpoint, .graph = &self->checkpoint.graph,
+                            .loaded = &loaded, .encoding = encoding, .path = self->path};
+    PyObject *result = ptio_build(&builder);
     ptio_storages_release(&loaded);
     return result;
 }

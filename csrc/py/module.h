@@ -18,7 +18,9 @@
 #endif
 #include <numpy/arrayobject.h>
 
+#include "../core/arena.h"
 #include "../core/checkpoint.h"
+#include "../core/memory.h"
 #include "../core/pickle_parse.h"
 #include "../core/record_read.h"
 #include "../core/vet.h"
@@ -110,6 +112,7 @@ PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *checkpoin
 
 /* The storages of a load, by number. */
 typedef struct {
+    ptio_arena arena;        /* of the tables below, and of the builder's */
     ptio_wanted *wanted;     /* one for each storage that is read */
     uint32_t *wanted_of;     /* storage -> index into wanted, or PTIO_NO_STORAGE */
     PyObject **objects;      /* storage -> Storage, or NULL until it is asked for */

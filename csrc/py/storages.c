@@ -31,17 +31,27 @@ static void mark_needed(const ptio_checkpoint *c, uint8_t *needed) {
     }
 }
 
-static int choose(const ptio_checkpoint *c, ptio_loaded *loaded) {
-    uint8_t *needed = PyMem_Calloc(c->storage_count + 1, 1);
-    loaded->storage_count = c->storage_count;
-    loaded->wanted = PyMem_Calloc(c->storage_count + 1, sizeof *loaded->wanted);
-    loaded->wanted_of = PyMem_Calloc(c->storage_count + 1, sizeof *loaded->wanted_of);
-    loaded->objects = PyMem_Calloc(c->storage_count + 1, sizeof *loaded->objects);
-    if (!needed || !loaded->wanted || !loaded->wanted_of || !loaded->objects) {
-        PyMem_Free(needed);
-        PyErr_NoMemory();
-        return -1;
+/* Memory for every table of the load, zeroed. */
+static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, uint8_t **needed, ptio_error *err) {
+    size_t count = c->storage_count + 1;
+    void *memory[4];
+    const size_t sizes[] = {sizeof *loaded->wanted, sizeof *loaded->wanted_of, sizeof *loaded->objects, 1};
+    PTIO_TRY(ptio_arena_reserve(&loaded->arena, 64 * count + sizeof(PyObject *) * c->graph.count, err));
+    for (size_t i = 0; i < 4; i++) {
+        PTIO_TRY(ptio_arena_alloc(&loaded->arena, count, sizes[i], &memory[i], err));
+        memset(memory[i], 0, count * sizes[i]);
     }
+    loaded->storage_count = c->storage_count;
+    loaded->wanted = memory[0];
+    loaded->wanted_of = memory[1];
+    loaded->objects = memory[2];
+    *needed = memory[3];
+    return PTIO_OK;
+}
+
+static ptio_status choose(const ptio_checkpoint *c, ptio_loaded *loaded, ptio_error *err) {
+    uint8_t *needed;
+    PTIO_TRY(allocate(c, loaded, &needed, err));
     mark_needed(c, needed);
     for (uint32_t i = 0; i < c->storage_count; i++) {
         const ptio_storage *storage = &c->storages[i];
@@ -53,8 +63,7 @@ static int choose(const ptio_checkpoint *c, ptio_loaded *loaded) {
             .alignment = storage->alignment,
             .needs_private = c->swap && storage->swap_bytes > 1};
     }
-    PyMem_Free(needed);
-    return 0;
+    return PTIO_OK;
 }
 
 static void swap_all(const ptio_checkpoint *c, const ptio_loaded *loaded) {
@@ -75,6 +84,7 @@ static ptio_status read_all(ptio_checkpoint_object *self, const ptio_read_option
                             ptio_loaded *loaded, ptio_error *err) {
     const ptio_source *source = &self->source->source;
     ptio_checkpoint *c = &self->checkpoint;
+    PTIO_TRY(choose(c, loaded, err));
     PTIO_TRY(ptio_records_read(source, &c->index, loaded->wanted, loaded->count, &self->limits, options, err));
     PTIO_TRY(prove_others(source, &c->index, err));
     if (c->swap) swap_all(c, loaded);
@@ -86,25 +96,21 @@ int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const pt
     ptio_error err = {0};
     ptio_status status;
     memset(loaded, 0, sizeof *loaded);
-    if (choose(&self->checkpoint, loaded) < 0) return -1;
     Py_BEGIN_ALLOW_THREADS
     PyThread_acquire_lock(self->lock, WAIT_LOCK);
     status = read_all(self, options, loaded, &err);
     PyThread_release_lock(self->lock);
     Py_END_ALLOW_THREADS
     if (status == PTIO_OK) return 0;
+    ptio_storages_release(loaded);
     ptio_raise(state, &err, self->path, NULL);
     return -1;
 }
 
 void ptio_storages_release(ptio_loaded *loaded) {
-    for (size_t i = 0; loaded->wanted != NULL && i < loaded->count; i++)
-        ptio_block_unref(loaded->wanted[i].block);
-    for (size_t i = 0; loaded->objects != NULL && i < loaded->storage_count; i++)
-        Py_XDECREF(loaded->objects[i]);
-    PyMem_Free(loaded->wanted);
-    PyMem_Free(loaded->wanted_of);
-    PyMem_Free(loaded->objects);
+    for (size_t i = 0; i < loaded->count; i++) ptio_block_unref(loaded->wanted[i].block);
+    for (size_t i = 0; i < loaded->storage_count; i++) Py_XDECREF(loaded->objects[i]);
+    ptio_arena_free(&loaded->arena);
     memset(loaded, 0, sizeof *loaded);
 }
 

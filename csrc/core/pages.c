@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pages.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "memory.h"
+
+/* Blocks of at least a huge page are mapped by themselves and begin at one: a
+ * block that begins in the middle would get none for its ends. */
+#define HUGE_PAGE ((size_t)2 << 20)
+#define SMALL_PAGE ((size_t)64 << 10) /* a multiple of every page size in use */
+
+static bool is_mapped(size_t size) { return size >= HUGE_PAGE; }
+
+bool ptio_pages_size(size_t bytes, size_t *size) {
+    if (bytes > PTRDIFF_MAX - 2 * HUGE_PAGE) return false;
+    *size = (bytes + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
+    return true;
+}
+
+static void *map_aligned(size_t size) {
+    uint8_t *all = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED) return NULL;
+    size_t before = (HUGE_PAGE - (uintptr_t)all % HUGE_PAGE) % HUGE_PAGE;
+    if (before > 0) munmap(all, before);
+    if (HUGE_PAGE - before > 0) munmap(all + before + size, HUGE_PAGE - before);
+#ifdef MADV_HUGEPAGE
+    (void)madvise(all + before, size, MADV_HUGEPAGE); /* advice: where it fails, small pages do */
+#endif
+    return all + before;
+}
+
+void *ptio_pages_alloc(size_t size) {
+    if (!is_mapped(size)) return ptio_alloc(size, 1);
+    return ptio_allocation_fails() ? NULL : map_aligned(size);
+}
+
+static void *move(void *block, size_t old_size, size_t new_size) {
+    void *moved = ptio_pages_alloc(new_size);
+    if (moved == NULL) return NULL;
+    memcpy(moved, block, old_size < new_size ? old_size : new_size);
+    ptio_pages_free(block, old_size);
+    return moved;
+}
+
+void *ptio_pages_resize(void *block, size_t old_size, size_t new_size) {
+    if (!is_mapped(old_size) && !is_mapped(new_size)) return ptio_realloc(block, new_size, 1);
+    if (!is_mapped(old_size) || !is_mapped(new_size)) return move(block, old_size, new_size);
+    if (ptio_allocation_fails()) return NULL;
+#ifdef MREMAP_MAYMOVE
+    void *moved = mremap(block, old_size, new_size, MREMAP_MAYMOVE);
+    return moved == MAP_FAILED ? NULL : moved;
+#else
+    return move(block, old_size, new_size);
+#endif
+}
+
+void ptio_pages_free(void *block, size_t size) {
+    if (is_mapped(size)) munmap(block, size);
+    else ptio_free(block);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Blocks of memory by size: small ones from the heap, large ones as pages of
+ * their own, huge pages where the system has them. Whoever takes one knows its
+ * size and gives it back with it.
+ */
+#ifndef PTIO_PAGES_H
+#define PTIO_PAGES_H
+
+#include "base.h"
+
+/* The size to ask for when `bytes` are needed; false when that is too much. */
+bool PTIO_MUST_CHECK ptio_pages_size(size_t bytes, size_t *size);
+
+/* size as ptio_pages_size says; aligned to 64 bytes, contents undefined. NULL
+ * when memory is out. */
+void *ptio_pages_alloc(size_t size) PTIO_MUST_CHECK;
+/* Keeps the contents; may move. On NULL the old block is still there. */
+void *ptio_pages_resize(void *block, size_t old_size, size_t new_size) PTIO_MUST_CHECK;
+void ptio_pages_free(void *block, size_t size);
+
+#endif
