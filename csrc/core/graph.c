@@ -24,13 +24,16 @@ ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t s
     graph->nodes[PTIO_NODE_NONE].kind = PTIO_N_NONE;
     graph->nodes[PTIO_NODE_FALSE].kind = PTIO_N_FALSE;
     graph->nodes[PTIO_NODE_TRUE].kind = PTIO_N_TRUE;
+    graph->nodes[PTIO_NODE_EMPTY_TUPLE].kind = PTIO_N_TUPLE;
+    for (int i = 0; i < 256; i++)
+        graph->nodes[PTIO_NODE_SMALL_INT + i] = (ptio_node){.kind = PTIO_N_INT, .integer = i};
     graph->count = PTIO_FIRST_FREE_NODE;
     graph->root = PTIO_NO_NODE;
     return PTIO_OK;
 }
 
 size_t ptio_graph_guess(uint64_t pickle_size) {
-    return (size_t)ptio_min_u64(pickle_size / BYTES_PER_NODE, MOST_FORESEEN) + 64;
+    return (size_t)ptio_min_u64(pickle_size / BYTES_PER_NODE, MOST_FORESEEN) + PTIO_FIRST_FREE_NODE + 16;
 }
 
 void ptio_graph_free(ptio_graph *graph) {

@@ -14,7 +14,15 @@
 
 typedef uint32_t ptio_ref; /* number of a node */
 
-enum { PTIO_NODE_NONE, PTIO_NODE_FALSE, PTIO_NODE_TRUE, PTIO_FIRST_FREE_NODE }; /* always there */
+/* Values that are always there, because Python has them once, too. */
+enum {
+    PTIO_NODE_NONE,
+    PTIO_NODE_FALSE,
+    PTIO_NODE_TRUE,
+    PTIO_NODE_EMPTY_TUPLE,
+    PTIO_NODE_SMALL_INT, /* 0, then 1 to 255 */
+    PTIO_FIRST_FREE_NODE = PTIO_NODE_SMALL_INT + 256
+};
 #define PTIO_NO_NODE UINT32_MAX
 
 typedef enum {

@@ -8,12 +8,14 @@
 
 #include "base.h"
 
+#define PTIO_MOST_DEPTH 65535
+
 typedef struct {
     uint64_t pickle_bytes;   /* size of one pickle */
     uint64_t objects;        /* values made by the pickle */
     uint64_t object_bytes;   /* memory for them; automatic: max(64 MiB, 32 x file size) */
     uint64_t inflated_bytes; /* sum over compressed members; automatic: max(64 MiB, 32 x file size) */
-    uint32_t depth;          /* nesting of containers */
+    uint32_t depth;          /* nesting of containers; at most PTIO_MOST_DEPTH is honoured */
     uint64_t hash_work;      /* pairs of equal hashes among dict keys and set members */
 } ptio_limits;
 

@@ -29,7 +29,7 @@ static inline ptio_status op_binint(ptio_machine *m) {
 
 static inline ptio_status op_binint1(ptio_machine *m) {
     PTIO_TRY(machine_need(m, 1));
-    return push_integer(m, *m->at++);
+    return machine_push(m, (ptio_ref)(PTIO_NODE_SMALL_INT + *m->at++));
 }
 
 static inline ptio_status op_binint2(ptio_machine *m) {
@@ -122,7 +122,7 @@ static inline ptio_status push_empty(ptio_machine *m, uint8_t kind) {
 static inline ptio_status op_empty_list(ptio_machine *m) { return push_empty(m, PTIO_N_LIST); }
 static inline ptio_status op_empty_dict(ptio_machine *m) { return push_empty(m, PTIO_N_DICT); }
 static inline ptio_status op_empty_set(ptio_machine *m) { return push_empty(m, PTIO_N_SET); }
-static inline ptio_status op_empty_tuple(ptio_machine *m) { return push_empty(m, PTIO_N_TUPLE); }
+static inline ptio_status op_empty_tuple(ptio_machine *m) { return machine_push(m, PTIO_NODE_EMPTY_TUPLE); }
 
 static inline ptio_status push_tuple(ptio_machine *m, size_t n) {
     ptio_ref tuple;

@@ -19,7 +19,7 @@
 #define WORTH_READING (UINT64_C(16) << 10)
 
 /* Starting a thread costs as much as reading this much. */
-#define BYTES_PER_THREAD (UINT64_C(2) << 20)
+#define BYTES_PER_THREAD (UINT64_C(4) << 20)
 
 /* More readers than this only wait for memory. */
 enum { MOST_AUTOMATIC_THREADS = 16 };

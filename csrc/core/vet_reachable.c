@@ -24,6 +24,22 @@ static uint64_t cost_of_name(const ptio_graph *graph, ptio_ref ref) {
     return module_size + name_size;
 }
 
+/* Heights are kept in 16 bits: nobody nests deeper on purpose. */
+static uint32_t depth_limit(const ptio_vetting *v) {
+    uint32_t depth = v->options->limits.depth;
+    return depth < PTIO_MOST_DEPTH ? depth : PTIO_MOST_DEPTH;
+}
+
+/* An Opaque has the name of its class, and so has each result of a call. */
+static uint64_t cost_of_name(const ptio_graph *graph, ptio_ref ref) {
+    const uint8_t *module, *name;
+    size_t module_size, name_size;
+    uint8_t kind = graph->nodes[ref].kind;
+    if (kind != PTIO_N_OPAQUE && kind != PTIO_N_OPAQUE_STACK) return 0;
+    ptio_global_name(graph, ref, &module, &module_size, &name, &name_size);
+    return module_size + name_size;
+}
+
 /* Bytes of the Python object that a node becomes, a little more rather than
  * less; its slots in other containers are charged with those. */
 static uint64_t cost_of(const ptio_graph *graph, ptio_ref ref) {
@@ -118,7 +134,7 @@ static ptio_status next_child(ptio_vetting *v, frame *f, ptio_ref *child) {
 typedef struct {
     frame *frames;
     size_t count, capacity;
-    uint32_t *heights; /* containers nested in each finished node, itself included; unset for leaves */
+    uint16_t *heights; /* containers nested in each finished node, itself included; unset for leaves */
 } walk;
 
 static bool is_leaf(const ptio_node *node) {
@@ -158,8 +174,8 @@ static ptio_status enter(ptio_vetting *v, walk *w, ptio_ref ref) {
     PTIO_TRY(ptio_vet_charge(v, cost_of(v->graph, ref)));
     if (node->kind == PTIO_N_MARKER) PTIO_TRY(refuse_marker(v, ref));
     v->now = ref;
-    VET_CHECK(v, !is_container(node) || w->count < v->options->limits.depth, "P13.depth", LIMIT,
-              "objects are nested deeper than %u (limit depth)", v->options->limits.depth);
+    VET_CHECK(v, !is_container(node) || w->count < depth_limit(v), "P13.depth", LIMIT,
+              "objects are nested deeper than %u (limit depth)", depth_limit(v));
     if (is_leaf(node)) return PTIO_OK;
     PTIO_TRY(ptio_arena_grow(&v->graph->arena, &frames, &w->capacity, w->count + 1, sizeof(frame), v->err));
     w->frames = frames;
@@ -168,17 +184,17 @@ static ptio_status enter(ptio_vetting *v, walk *w, ptio_ref ref) {
     return PTIO_OK;
 }
 
-static uint32_t height_of(const ptio_vetting *v, const walk *w, ptio_ref ref) {
+static uint16_t height_of(const ptio_vetting *v, const walk *w, ptio_ref ref) {
     const ptio_node *node = vet_node(v, ref);
-    return is_leaf(node) ? is_container(node) : w->heights[ref];
+    return is_leaf(node) ? (uint16_t)is_container(node) : w->heights[ref];
 }
 
 static ptio_status leave(ptio_vetting *v, walk *w) {
     frame *f = &w->frames[--w->count];
     v->now = f->node;
-    VET_CHECK(v, f->height < v->options->limits.depth, "P13.height", LIMIT,
-              "objects are nested deeper than %u (limit depth)", v->options->limits.depth);
-    w->heights[f->node] = f->height + 1;
+    VET_CHECK(v, f->height < depth_limit(v), "P13.height", LIMIT,
+              "objects are nested deeper than %u (limit depth)", depth_limit(v));
+    w->heights[f->node] = (uint16_t)(f->height + 1);
     vet_node(v, f->node)->flags &= (uint8_t)~PTIO_F_OPEN;
     if (w->count > 0 && w->frames[w->count - 1].height < f->height + 1)
         w->frames[w->count - 1].height = f->height + 1;
@@ -212,6 +228,6 @@ ptio_status ptio_vet_reachable(ptio_vetting *v) {
     void *heights;
     PTIO_TRY(ptio_arena_alloc(&graph->arena, graph->count, sizeof *w.heights, &heights, v->err));
     w.heights = heights;
-    for (int i = 0; i < PTIO_FIRST_FREE_NODE; i++) graph->nodes[i].flags |= PTIO_F_NEEDED;
+    for (int i = 0; i < PTIO_NODE_EMPTY_TUPLE; i++) graph->nodes[i].flags |= PTIO_F_NEEDED;
     return run_walk(v, &w);
 }

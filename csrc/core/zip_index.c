@@ -29,29 +29,60 @@ static bool equal_folded(const uint8_t *a, const uint8_t *b, size_t n) {
     return true;
 }
 
-/* Z7: enters a record into the table. All names share the stem, so only what is below
- * it is hashed. The upper half of a slot tells most names apart without a look at them. */
-static ptio_status enter_name(ptio_zip_index *index, uint32_t number, ptio_error *err) {
+/* Z7 for two records whose names have the same hash: their names differ, also in case. */
+static ptio_status check_distinct(const ptio_zip_index *index, const ptio_record *record, const ptio_record *other,
+                                  ptio_error *err) {
+    const uint8_t *name = name_of(index, record), *others = name_of(index, other);
+    if (record->name_length != other->name_length || !equal_folded(name, others, record->name_length)) return PTIO_OK;
+    uint64_t offset = index->directory_offset + record->name;
+    bool exact = memcmp(name, others, record->name_length) == 0;
+    PTIO_CHECK(!exact, "Z7.unique", err, ZIP_AMBIGUOUS, offset, "the archive has two members of this name");
+    char theirs[PTIO_QUOTED];
+    PTIO_CHECK(exact, "Z7.case", err, ZIP_AMBIGUOUS, offset,
+               "the archive also has a member '%s', which differs in case only",
+               ptio_quote(theirs, others, other->name_length));
+    return PTIO_OK;
+}
+
+/* Enters a record into the table. The upper half of a slot tells most names apart
+ * without a look at them. */
+static ptio_status enter_name(ptio_zip_index *index, uint32_t number, uint64_t hash, ptio_error *err) {
     const ptio_record *record = &index->records[number];
-    const uint8_t *name = name_of(index, record);
-    size_t stem = (size_t)index->stem_length + 1;
-    uint64_t hash = ptio_hash_folded(&index->hash_key, name + stem, record->name_length - stem);
     uint32_t slot = (uint32_t)hash & index->table_mask;
     for (; index->table[slot] != 0; slot = (slot + 1) & index->table_mask) {
         if (index->table[slot] >> 32 != hash >> 32) continue;
         const ptio_record *other = &index->records[(uint32_t)index->table[slot] - 1];
-        if (other->name_length != record->name_length ||
-            !equal_folded(name, name_of(index, other), record->name_length))
-            continue;
-        bool exact = memcmp(name, name_of(index, other), record->name_length) == 0;
-        uint64_t offset = index->directory_offset + record->name;
-        PTIO_CHECK(!exact, "Z7.unique", err, ZIP_AMBIGUOUS, offset, "the archive has two members of this name");
-        char theirs[PTIO_QUOTED];
-        PTIO_CHECK(exact, "Z7.case", err, ZIP_AMBIGUOUS, offset,
-                   "the archive also has a member '%s', which differs in case only",
-                   ptio_quote(theirs, name_of(index, other), other->name_length));
+        ptio_status status = check_distinct(index, record, other, err);
+        if (status == PTIO_OK) continue;
+        ptio_error_in_record(err, name_of(index, record), record->name_length);
+        return status;
     }
     index->table[slot] = (hash >> 32 << 32) | (number + 1);
+    return PTIO_OK;
+}
+
+/* The last records, hashed but not yet in the table: its slots lie all over memory, and
+ * are on their way into the cache meanwhile. */
+enum { PENDING = 16 };
+
+typedef struct {
+    uint64_t hashes[PENDING];
+} pending_names;
+
+/* All names share the stem, so only what is below it is hashed. */
+static ptio_status queue_name(ptio_zip_index *index, pending_names *pending, uint32_t number, ptio_error *err) {
+    const ptio_record *record = &index->records[number];
+    size_t stem = (size_t)index->stem_length + 1;
+    uint64_t *place = &pending->hashes[number % PENDING];
+    if (number >= PENDING) PTIO_TRY(enter_name(index, number - PENDING, *place, err));
+    *place = ptio_hash_folded(&index->hash_key, name_of(index, record) + stem, record->name_length - stem);
+    __builtin_prefetch(&index->table[(uint32_t)*place & index->table_mask], 1);
+    return PTIO_OK;
+}
+
+static ptio_status enter_pending(ptio_zip_index *index, const pending_names *pending, ptio_error *err) {
+    for (uint32_t i = index->count < PENDING ? 0 : index->count - PENDING; i < index->count; i++)
+        PTIO_TRY(enter_name(index, i, pending->hashes[i % PENDING], err));
     return PTIO_OK;
 }
 
@@ -61,6 +92,7 @@ static ptio_status walk_entries(ptio_zip_index *index, uint64_t count, uint64_t 
                                 ptio_error *err) {
     ptio_zip_walk walk = {.directory = index->directory, .directory_offset = index->directory_offset,
                           .size = index->directory_size};
+    pending_names pending;
     uint64_t last = 0;
     for (uint64_t i = 0; i < count; i++) {
         ptio_record *record = &index->records[index->count];
@@ -79,13 +111,13 @@ static ptio_status walk_entries(ptio_zip_index *index, uint64_t count, uint64_t 
         if (record->method != PTIO_ZIP_STORED &&
             !ptio_add_u64(index->inflated_bytes, record->usize, &index->inflated_bytes))
             index->inflated_bytes = UINT64_MAX;
-        PTIO_TRY(enter_name(index, index->count, err));
+        PTIO_TRY(queue_name(index, &pending, index->count, err));
         index->count++;
     }
     PTIO_CHECK(walk.at == walk.size, "Z4.rest", err, ZIP_MALFORMED, walk.directory_offset + walk.at,
                "%llu bytes of the directory follow the %llu entries that the end record counts",
                (ull)(walk.size - walk.at), (ull)count);
-    return PTIO_OK;
+    return enter_pending(index, &pending, err);
 }
 
 typedef struct {

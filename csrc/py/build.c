@@ -191,7 +191,7 @@ static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
 }
 
 static int build_nodes(ptio_builder *b) {
-    for (ptio_ref ref = PTIO_FIRST_FREE_NODE; ref < b->graph->count; ref++) {
+    for (ptio_ref ref = PTIO_NODE_EMPTY_TUPLE; ref < b->graph->count; ref++) {
         if (ref % NODES_BETWEEN_SIGNALS == 0 && PyErr_CheckSignals() < 0) return -1;
         if (build_node(b, ref) < 0) {
             raise_as_ours(b, ref);

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 _LARGEST = 2**63 - 1
-_LARGEST_DEPTH = 2**32 - 1
+_LARGEST_DEPTH = 65_535
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Limits:
 
     Raises:
         TypeError: a value is not an int.
-        ValueError: a value is not positive, or does not fit 64 bits (depth: 32 bits).
+        ValueError: a value is not positive, or does not fit 64 bits (depth: 65,535).
     """
 
     pickle_bytes: int = 512 * 2**20
