@@ -11,7 +11,6 @@
 /* From here on an array is worth pages of its own. */
 #define LARGE ((size_t)4 << 20)
 #define SMALLEST_CHUNK ((size_t)60 << 10)
-#define HUGE_PAGE ((size_t)2 << 20)
 #define ALIGNMENT ((size_t)16)
 
 struct ptio_arena_chunk {
@@ -37,8 +36,7 @@ ptio_status ptio_arena_reserve(ptio_arena *arena, uint64_t bytes, ptio_error *er
     if (chunk != NULL && bytes <= chunk->size - chunk->used) return PTIO_OK;
     if (bytes > PTRDIFF_MAX / 2) return ptio_no_memory(err);
     size_t size = (size_t)ptio_max_u64(bytes, SMALLEST_CHUNK);
-    /* One huge page costs less than a quarter of one in small pages. */
-    if (size > HUGE_PAGE / 4) size = (size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE - sizeof(ptio_arena_chunk);
+    size = ptio_huge_room(size + sizeof *chunk) - sizeof *chunk;
     if (chunk != NULL && chunk->size < LARGE) size = (size_t)ptio_max_u64(size, 2 * chunk->size);
     chunk = new_chunk(size);
     if (chunk == NULL) return ptio_no_memory(err);

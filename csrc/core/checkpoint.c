@@ -48,7 +48,8 @@ static ptio_status check_archive(const ptio_checkpoint *c, ptio_error *err) {
 /* A record of a few bytes, and what a check says of it. */
 typedef struct {
     uint32_t record;
-    uint8_t *text; /* NULL where the archive lacks it */
+    ptio_block *block; /* NULL where the archive lacks it */
+    const uint8_t *text;
     size_t size;
 } small_record;
 
@@ -65,9 +66,10 @@ static ptio_status read_small(const ptio_source *source, ptio_checkpoint *c, con
     *out = (small_record){.record = find(c, name)};
     if (out->record == PTIO_NO_RECORD) return PTIO_OK;
     uint64_t size = c->index.records[out->record].usize;
-    PTIO_CHECK(size <= MAX_SMALL_RECORD, "Z7.small", err, METADATA_MALFORMED, 0,
+    PTIO_CHECK(size <= MAX_SMALL_RECORD, "Z7.small", err, METADATA_MALFORMED, PTIO_NO_OFFSET,
                "member %s has %llu bytes, torch writes a few", name, (unsigned long long)size);
-    PTIO_TRY(ptio_record_slurp(source, &c->index, out->record, MAX_SMALL_RECORD, limits, &out->text, err));
+    PTIO_TRY(ptio_record_slurp(source, &c->index, out->record, MAX_SMALL_RECORD, limits, &out->block, err));
+    out->text = ptio_block_bytes(out->block);
     out->size = (size_t)size;
     return PTIO_OK;
 }
@@ -83,7 +85,7 @@ static bool machine_is_big_endian(void) {
 static ptio_status check_byte_order(ptio_checkpoint *c, const small_record *order, ptio_error *err) {
     bool little = order->record == PTIO_NO_RECORD || (order->size == 6 && memcmp(order->text, "little", 6) == 0);
     bool big = order->size == 3 && memcmp(order->text, "big", 3) == 0;
-    PTIO_CHECK(little || big, "T6.order", err, METADATA_MALFORMED, 0,
+    PTIO_CHECK(little || big, "T6.order", err, METADATA_MALFORMED, PTIO_NO_OFFSET,
                "the byte order is neither 'little' nor 'big'");
     c->big_endian = big;
     c->swap = big != machine_is_big_endian();
@@ -97,7 +99,7 @@ static ptio_status check_version(ptio_checkpoint *c, const small_record *text, p
     for (size_t i = 0; i < text->size && version < 1000; i++)
         if (text->text[i] >= '0' && text->text[i] <= '9') version = version * 10 + (uint32_t)(text->text[i] - '0');
     PTIO_CHECK(text->record == PTIO_NO_RECORD || (version >= 1 && version <= 10), "Z7.version", err,
-               FORMAT_UNSUPPORTED, 0, "the archive's format version is %u, 1 to 10 are known", version);
+               FORMAT_UNSUPPORTED, PTIO_NO_OFFSET, "the archive's format version is %u, 1 to 10 are known", version);
     return PTIO_OK;
 }
 
@@ -107,7 +109,7 @@ static ptio_status read_and_check(const ptio_source *source, ptio_checkpoint *c,
     small_record small;
     ptio_status status = read_small(source, c, name, limits, &small, err);
     if (status == PTIO_OK) status = check(c, &small, err);
-    ptio_free(small.text);
+    ptio_block_unref(small.block);
     return name_record(c, small.record, status, err);
 }
 
@@ -118,7 +120,8 @@ static ptio_status read_pickle(const ptio_source *source, ptio_checkpoint *c, co
                "the pickle has %llu bytes, at most %llu are read (limit pickle_bytes)", (unsigned long long)size,
                (unsigned long long)limits->pickle_bytes);
     PTIO_TRY(ptio_record_slurp(source, &c->index, c->pickle_record, limits->pickle_bytes, limits,
-                               &c->pickle, err));
+                               &c->pickle_block, err));
+    c->pickle = ptio_block_bytes(c->pickle_block);
     c->pickle_size = size;
     return PTIO_OK;
 }
@@ -165,7 +168,7 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
 void ptio_checkpoint_free(ptio_checkpoint *c) {
     ptio_zip_index_free(&c->index);
     ptio_graph_free(&c->graph);
-    ptio_free(c->pickle);
+    ptio_block_unref(c->pickle_block);
     ptio_free(c->forbidden);
     memset(c, 0, sizeof *c);
 }

@@ -64,7 +64,8 @@ typedef struct {
 typedef struct {
     ptio_zip_index index;
     uint64_t file_size;
-    uint8_t *pickle;
+    ptio_block *pickle_block; /* owns pickle */
+    const uint8_t *pickle;
     uint64_t pickle_size;
     uint32_t pickle_record;
     bool big_endian; /* byte order of the file ... */

@@ -8,23 +8,22 @@
 
 /* Blocks of at least a huge page are mapped by themselves and begin at one: a
  * block that begins in the middle would get none for its ends. */
-#define HUGE_PAGE ((size_t)2 << 20)
 #define SMALL_PAGE ((size_t)64 << 10) /* a multiple of every page size in use */
 
-static bool is_mapped(size_t size) { return size >= HUGE_PAGE; }
+static bool is_mapped(size_t size) { return size >= PTIO_HUGE_PAGE; }
 
 bool ptio_pages_size(size_t bytes, size_t *size) {
-    if (bytes > PTRDIFF_MAX - 2 * HUGE_PAGE) return false;
+    if (bytes > PTRDIFF_MAX - 2 * PTIO_HUGE_PAGE) return false;
     *size = (bytes + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
     return true;
 }
 
 static void *map_aligned(size_t size) {
-    uint8_t *all = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *all = mmap(NULL, size + PTIO_HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (all == MAP_FAILED) return NULL;
-    size_t before = (HUGE_PAGE - (uintptr_t)all % HUGE_PAGE) % HUGE_PAGE;
+    size_t before = (PTIO_HUGE_PAGE - (uintptr_t)all % PTIO_HUGE_PAGE) % PTIO_HUGE_PAGE;
     if (before > 0) munmap(all, before);
-    if (HUGE_PAGE - before > 0) munmap(all + before + size, HUGE_PAGE - before);
+    if (PTIO_HUGE_PAGE - before > 0) munmap(all + before + size, PTIO_HUGE_PAGE - before);
 #ifdef MADV_HUGEPAGE
     (void)madvise(all + before, size, MADV_HUGEPAGE); /* advice: where it fails, small pages do */
 #endif

@@ -9,6 +9,14 @@
 
 #include "base.h"
 
+#define PTIO_HUGE_PAGE ((size_t)2 << 20)
+
+/* For working memory that is soon given back: a whole huge page where filling a
+ * part of it with small pages would take longer. */
+static inline size_t ptio_huge_room(size_t bytes) {
+    return bytes >= PTIO_HUGE_PAGE / 8 && bytes < PTIO_HUGE_PAGE ? PTIO_HUGE_PAGE : bytes;
+}
+
 /* The size to ask for when `bytes` are needed; false when that is too much. */
 bool PTIO_MUST_CHECK ptio_pages_size(size_t bytes, size_t *size);
 

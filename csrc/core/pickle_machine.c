@@ -41,8 +41,8 @@ ptio_status ptio_machine_more_stack(ptio_machine *m) {
 ptio_status ptio_machine_more_nodes(ptio_machine *m) {
     ptio_graph *graph = m->graph;
     void *nodes = graph->nodes;
-    PTIO_CHECK(graph->count < ptio_min_u64(m->options->max_nodes, PTIO_NO_NODE), "R.objects",
-               m->err, LIMIT, MACHINE_OFFSET(m), "the pickle makes more than %llu objects (limit objects)",
+    PTIO_CHECK(graph->count - PTIO_FIRST_FREE_NODE < m->options->max_nodes && graph->count < PTIO_NO_NODE,
+               "R.objects", m->err, LIMIT, MACHINE_OFFSET(m), "the pickle makes more than %llu objects (limit objects)",
                (unsigned long long)ptio_min_u64(m->options->max_nodes, PTIO_NO_NODE));
     PTIO_CHECK(ptio_graph_bytes(graph) <= m->options->max_bytes, "R.graph", m->err, LIMIT,
                MACHINE_OFFSET(m), "the pickle's objects need more than %llu bytes (limit object_bytes)",

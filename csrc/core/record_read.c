@@ -7,6 +7,7 @@
 
 #include "crc.h"
 #include "memory.h"
+#include "pages.h"
 #include "record_plan.h"
 #include "zip_inflate.h"
 
@@ -295,7 +296,7 @@ static ptio_status slurp_into(const ptio_source *source, const ptio_zip_index *i
 }
 
 ptio_status ptio_record_slurp(const ptio_source *source, ptio_zip_index *index, uint32_t record,
-                              uint64_t max_bytes, const ptio_limits *limits, uint8_t **out, ptio_error *err) {
+                              uint64_t max_bytes, const ptio_limits *limits, ptio_block **out, ptio_error *err) {
     const ptio_record *entry = &index->records[record];
     PTIO_TRY(ptio_zip_prove(source, index, record, err));
     if (entry->usize > max_bytes && ptio_check_is_on("Z10.size")) {
@@ -307,13 +308,14 @@ ptio_status ptio_record_slurp(const ptio_source *source, ptio_zip_index *index, 
     }
     if (entry->method != PTIO_ZIP_STORED)
         PTIO_TRY(ptio_inflate_allowed(index, source->size, limits, record, err));
-    uint8_t *bytes = entry->usize > PTRDIFF_MAX ? NULL : ptio_alloc((size_t)entry->usize, 1);
-    if (bytes == NULL) return ptio_no_memory(err);
-    ptio_status status = slurp_into(source, index, record, bytes, err);
+    ptio_block *block = NULL;
+    if (entry->usize > PTRDIFF_MAX) return ptio_no_memory(err);
+    PTIO_TRY(ptio_block_new(ptio_huge_room((size_t)entry->usize), &block, err));
+    ptio_status status = slurp_into(source, index, record, ptio_block_bytes(block), err);
     if (status != PTIO_OK) {
-        ptio_free(bytes);
+        ptio_block_unref(block);
         return status;
     }
-    *out = bytes;
+    *out = block;
     return PTIO_OK;
 }

@@ -37,23 +37,25 @@ ptio_status ptio_records_read(const ptio_source *source, ptio_zip_index *index, 
                               const ptio_read_options *options, ptio_error *err) PTIO_MUST_CHECK;
 
 typedef struct {
+    ptio_error *error; /* owned; NULL when the record is fine */
     uint32_t record;
-    ptio_error error; /* status PTIO_OK when the record is fine */
     bool not_computed; /* the archive holds no CRC for it */
 } ptio_record_verdict;
 
 /* Proves and checks the CRC of every record of the archive without keeping any
- * payload, and goes on after a bad one: *verdicts gets one entry per record,
- * for the caller to ptio_free. Fails only when the work itself cannot go on
+ * payload, and goes on after a bad one: *verdicts gets one entry per record, for
+ * the caller to give to ptio_verdicts_free. Fails only when the work itself cannot go on
  * (memory, a cancelled tick). */
 ptio_status ptio_records_verify(const ptio_source *source, ptio_zip_index *index,
                                 const ptio_limits *limits, const ptio_read_options *options,
                                 ptio_record_verdict **verdicts, ptio_error *err) PTIO_MUST_CHECK;
 
+void ptio_verdicts_free(ptio_record_verdict *verdicts, uint32_t count); /* NULL is fine */
+
 /* One small record (the pickle, byteorder, version), whole, stored or
- * compressed, CRC always checked; ptio_free it. A record over max_bytes is LIMIT. */
+ * compressed, CRC always checked. A record over max_bytes is LIMIT. */
 ptio_status ptio_record_slurp(const ptio_source *source, ptio_zip_index *index, uint32_t record,
-                              uint64_t max_bytes, const ptio_limits *limits, uint8_t **out,
+                              uint64_t max_bytes, const ptio_limits *limits, ptio_block **out,
                               ptio_error *err) PTIO_MUST_CHECK;
 
 #endif

@@ -153,8 +153,7 @@ static ptio_status check_fields(ptio_vetting *v, ptio_numpy_dtype *dtype, ptio_r
     VET_CHECK(v, tuple->count >= 1 && tuple->count <= MAX_FIELDS, "P8.numpy-names", VALUE_UNSUPPORTED,
               "a structured dtype of %u fields", tuple->count);
     ptio_items items = ptio_vet_items(v, fields, PTIO_N_SETITEM);
-    for (; ptio_items_next(&items, &key) && ptio_items_next(&items, &value); count++) {
-        if (count == tuple->count) break;
+    for (; count < tuple->count && ptio_items_next(&items, &key) && ptio_items_next(&items, &value); count++) {
         keys[count] = key;
         PTIO_TRY(ptio_vet_charge(v, FIELD_COST));
         PTIO_TRY(check_field(v, value, dtype->item_bytes));
@@ -162,7 +161,7 @@ static ptio_status check_fields(ptio_vetting *v, ptio_numpy_dtype *dtype, ptio_r
     VET_CHECK(v, count == tuple->count && !ptio_items_next(&items, &key), "P8.numpy-field-count", VALUE_UNSUPPORTED,
               "a structured dtype with %u names and another number of fields", tuple->count);
     for (uint32_t i = 0; i < count; i++) PTIO_TRY(check_name(v, tuple, i, keys));
-    vet_copied(v, fields); /* rather kept: NumPy reads the dict whenever a field is asked for */
+    vet_copied(v, fields); /* NumPy even keeps it, and believes it when a field is asked for */
     dtype->structured = true;
     return PTIO_OK;
 }

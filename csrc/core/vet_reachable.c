@@ -30,16 +30,6 @@ static uint32_t depth_limit(const ptio_vetting *v) {
     return depth < PTIO_MOST_DEPTH ? depth : PTIO_MOST_DEPTH;
 }
 
-/* An Opaque has the name of its class, and so has each result of a call. */
-static uint64_t cost_of_name(const ptio_graph *graph, ptio_ref ref) {
-    const uint8_t *module, *name;
-    size_t module_size, name_size;
-    uint8_t kind = graph->nodes[ref].kind;
-    if (kind != PTIO_N_OPAQUE && kind != PTIO_N_OPAQUE_STACK) return 0;
-    ptio_global_name(graph, ref, &module, &module_size, &name, &name_size);
-    return module_size + name_size;
-}
-
 /* Bytes of the Python object that a node becomes, a little more rather than
  * less; its slots in other containers are charged with those. */
 static uint64_t cost_of(const ptio_graph *graph, ptio_ref ref) {

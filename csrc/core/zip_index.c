@@ -8,10 +8,11 @@
 #include <stdlib.h>
 
 #include "memory.h"
+#include "pages.h"
 #include "zip_directory.h"
 #include "zip_end.h"
 
-enum { LOCAL_HEADER = 30, LONGEST_LOOKUP = 512, HUGE_PAGE = 2 << 20 };
+enum { LOCAL_HEADER = 30, LONGEST_LOOKUP = 512 };
 
 typedef unsigned long long ull;
 
@@ -92,7 +93,7 @@ static ptio_status walk_entries(ptio_zip_index *index, uint64_t count, uint64_t 
                                 ptio_error *err) {
     ptio_zip_walk walk = {.directory = index->directory, .directory_offset = index->directory_offset,
                           .size = index->directory_size};
-    pending_names pending;
+    pending_names pending = {{0}};
     uint64_t last = 0;
     for (uint64_t i = 0; i < count; i++) {
         ptio_record *record = &index->records[index->count];
@@ -181,9 +182,8 @@ static ptio_status allocate(ptio_zip_index *index, const ptio_zip_end *end, ptio
     /* None of these sums comes near 2^64, as count <= size / 46. */
     uint64_t records = (end->count + 1) * sizeof *index->records, table = slots * sizeof *index->table;
     uint64_t size = records + table + end->size;
-    if (size >= HUGE_PAGE / 8 && size < HUGE_PAGE) size = HUGE_PAGE;
     if (size > PTRDIFF_MAX) return ptio_no_memory(err);
-    PTIO_TRY(ptio_block_new((size_t)size, &index->memory, err));
+    PTIO_TRY(ptio_block_new(ptio_huge_room((size_t)size), &index->memory, err));
     uint8_t *bytes = ptio_block_bytes(index->memory);
     index->records = (ptio_record *)(void *)bytes;
     index->table = (uint64_t *)(void *)(bytes + records);

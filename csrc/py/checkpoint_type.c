@@ -149,7 +149,7 @@ static PyObject *checkpoint_check(ptio_checkpoint_object *self, PyObject *args, 
         return NULL;
     }
     findings = ptio_list_findings(state, &self->checkpoint, verdicts);
-    ptio_free(verdicts);
+    ptio_verdicts_free(verdicts, self->checkpoint.index.count);
     return findings;
 }
 

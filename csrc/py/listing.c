@@ -189,7 +189,7 @@ static PyObject *note_row(const ptio_checkpoint *c, uint32_t record) {
 }
 
 static PyObject *finding_row(const ptio_checkpoint *c, const ptio_record_verdict *verdict) {
-    const ptio_error *err = &verdict->error;
+    const ptio_error *err = verdict->error;
     PyObject *offset = err->offset == PTIO_NO_OFFSET ? Py_NewRef(Py_None)
                                                      : PyLong_FromUnsignedLongLong(err->offset);
     return Py_BuildValue("sssNN", ptio_status_exception(err->status), ptio_status_name(err->status), err->message,
@@ -199,7 +199,7 @@ static PyObject *finding_row(const ptio_checkpoint *c, const ptio_record_verdict
 PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *c, const ptio_record_verdict *verdicts) {
     PyObject *list = PyList_New(0);
     for (uint32_t i = 0; list != NULL && i < c->index.count; i++) {
-        bool bad = verdicts[i].error.status != PTIO_OK;
+        bool bad = verdicts[i].error != NULL;
         if (!bad && !verdicts[i].not_computed) continue;
         PyObject *row = bad ? finding_row(c, &verdicts[i]) : note_row(c, verdicts[i].record);
         if (append_row(list, state->finding_type, row) < 0) Py_CLEAR(list);

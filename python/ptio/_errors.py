@@ -20,7 +20,8 @@ class Error(Exception):
     Attributes:
         path: the file, where the caller gave one by name.
         record: the member of the archive, e.g. "model/data.pkl"; None for the file as a whole.
-        offset: the byte inside the record (inside the file where record is None), or None.
+        offset: the byte inside the pickle, for errors about what it says; inside the file, for
+            errors about the archive; or None.
         hint: what can be done about it, or None.
     """
 
@@ -28,6 +29,8 @@ class Error(Exception):
     record: str | None
     offset: int | None
     hint: str | None
+
+    _offset_is_in_file = False
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class Error(Exception):
         if self.record:
             where.append(f"member {printable(self.record)}")
         if self.offset is not None:
-            where.append(f"byte {self.offset}")
+            where.append(f"byte {self.offset}{' of the file' if self._offset_is_in_file else ''}")
         text = str(self.args[0]) if self.args else ""
         if where:
             text += f" ({', '.join(where)})"
@@ -63,6 +66,8 @@ class Error(Exception):
 
 class FormatError(Error, RuntimeError):
     """The archive is malformed."""
+
+    _offset_is_in_file = True
 
 
 class TruncatedError(FormatError, EOFError):
@@ -75,6 +80,8 @@ class AmbiguousError(FormatError):
 
 class BoundsError(FormatError):
     """A tensor does not lie inside the bytes that are stored for it."""
+
+    _offset_is_in_file = False
 
 
 class ChecksumError(FormatError):
