@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a process of its own: opens every file of a folder in every way, with an audit hook
+that writes down whatever Python does meanwhile. One line of JSON per attempt, flushed, so that
+the parent knows which file killed the process.
+
+    python child.py FOLDER FIRST
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+import ptio
+
+QUIET = {
+    # reading memory and looking at objects is no act
+    *("object.__getattr__", "sys._getframe", "builtins.id", "marshal.loads", "gc.get_objects"),
+}
+MODES = {
+    "mapped": lambda path, options: ptio.load(path, mmap=True, **options),
+    "copied": lambda path, options: ptio.load(path, mmap=False, **options),
+    "inert": lambda path, options: ptio.load(path, unknown="inert", **options),
+    "verify": lambda path, options: ptio.verify(path),
+}
+events = None
+
+
+def watch(event, arguments):
+    if events is not None and event not in QUIET:
+        events.append(f"{event}{arguments!r:.200}")
+
+
+def peak():
+    """Highest resident size since the last reset, and a reset."""
+    with open("/proc/self/status") as status:
+        found = next(line for line in status if line.startswith("VmHWM"))
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+    return int(found.split()[1]) * 1024
+
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def attempt(mode, path, options):
+    global events
+    before = peak() and resident()
+    told = {"error": "", "message": "", "ok": None}
+    seen, begin = [], time.process_time()
+    events = seen
+    try:
+        result = MODES[mode](path, options)
+        told["ok"] = result.ok if mode == "verify" else True
+        del result
+    except ptio.Error as error:
+        told |= {"error": type(error).__name__, "message": str(error)}
+    except BaseException as error:
+        told |= {"error": f"{type(error).__module__}.{type(error).__name__}", "message": str(error)}
+    events = None
+    told |= {"seconds": time.process_time() - begin, "events": seen, "rss": peak() - before}
+    return told
+
+
+def warm_up(folder):
+    """Modules that ptio imports when they are first needed are none of the file's doing."""
+    for name in ("good", "bad"):
+        for mode in MODES:
+            attempt(mode, str(folder / f"warm-{name}.pt"), {})
+
+
+def main():
+    folder, first = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+    tasks = json.loads((folder / "tasks.json").read_text())
+    sys.addaudithook(watch)
+    warm_up(folder)
+    for index in range(first, len(tasks)):
+        file, mode, options = tasks[index]
+        sys.stdout.write(json.dumps([index, attempt(mode, str(folder / file), options)]) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

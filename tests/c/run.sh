@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds the core and the C tests with a plain compiler and runs them.
+#   tests/c/run.sh [part of a test's name]
+#   CC=clang SANITIZE=1      AddressSanitizer and UBSan        SANITIZE=thread   ThreadSanitizer
+#   VALGRIND=1               under valgrind                    COVERAGE=1        line and branch coverage
+#   CHECK_REMOVAL=1          switches every check off in turn: each time a test must fail
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+core=$here/../../csrc/core
+out=${OUT:-$(mktemp -d /tmp/ptio-ctests-XXXXXX)}
+[ -n "${OUT:-}" ] || trap 'rm -rf "$out"' EXIT
+
+# All of the core.
+SOURCES=$(cd "$core" && ls *.c | sed 's/\.c$//')
+TESTS=$(sed -n 's/^SUITE(\(.*\))$/test_\1/p' "$here/suites.def")
+
+flags="-std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wsign-conversion -Werror -pthread"
+flags="$flags -DPTIO_FAULT_INJECTION -iquote $core"
+link="-lzip -lz -ldeflate -lpthread"
+if [ "$(uname)" = Linux ]; then
+    flags="$flags -DPTIO_WRAPPED_CALLS"
+    for call in pread fstat fstatfs mmap getentropy pthread_create; do link="$link -Wl,--wrap=$call"; done
+fi
+case "${SANITIZE:-}" in
+"") ;;
+thread) flags="$flags -fsanitize=thread" ;;
+*) flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" ;;
+esac
+[ -z "${CHECK_REMOVAL:-}" ] || flags="$flags -DPTIO_CHECK_REMOVAL"
+[ -z "${COVERAGE:-}" ] || flags="$flags -O0 --coverage"
+
+objects=
+for name in $SOURCES; do
+    ${CC:-cc} $flags -c "$core/$name.c" -o "$out/$name.o"
+    objects="$objects $out/$name.o"
+done
+for name in main faults zip_builder archives pickle_builder $TESTS; do
+    ${CC:-cc} $flags -c "$here/$name.c" -o "$out/$name.o"
+    objects="$objects $out/$name.o"
+done
+${CC:-cc} $flags $objects $link -o "$out/ctests"
+
+if [ -n "${CHECK_REMOVAL:-}" ]; then
+    missed=0
+    "$out/ctests" >/dev/null || { echo "the tests fail with every check on"; exit 1; }
+    for check in $(for name in $SOURCES; do cat "$core/$name.c"; done | grep -oE '"[A-Z][0-9]+\.[a-z0-9_]+"' | tr -d '"' | sort -u); do
+        if PTIO_WITHOUT_CHECK=$check timeout 60 "$out/ctests" >/dev/null 2>&1; then
+            echo "no test notices that $check is off"
+            missed=$((missed + 1))
+        fi
+    done
+    echo "$missed checks without a test"
+    [ "$missed" = 0 ]
+elif [ -n "${VALGRIND:-}" ]; then
+    valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=9 "$out/ctests" "$@"
+else
+    "$out/ctests" "$@"
+fi
+[ -z "${COVERAGE:-}" ] || (cd "$out" && for name in $SOURCES; do gcov -b "$name.o" 2>/dev/null; done |
+    awk '/^File .*csrc\/core\/[a-z_]*\.c/ {show=1; file=$2} show && /^Lines|^Branches|^Taken/ {print file, $0} /^Taken/ {show=0}')

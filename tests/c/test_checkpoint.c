@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening a whole checkpoint: what the archive is, its small members, its pickle; and
+ * running out of memory at every place.
+ */
+#include "checkpoint.h"
+
+#include "memory.h"
+#include "pickle_builder.h"
+
+void suite_checkpoint(void);
+
+typedef struct {
+    const char *name, *content;
+    size_t size;
+} part;
+
+#define PART(name, content) {name, LITERAL(content)}
+#define PICKLE PART("m/data.pkl", "\x80\2N.")
+
+/* Opens an archive of these members; *o is freed by the caller. */
+static ptio_status open_parts(opened *o, const part *parts, size_t count, const ptio_checkpoint_options *options,
+                              ptio_error *err) {
+    ptio_checkpoint_options defaults = default_options();
+    zip_begin(&o->zip);
+    for (size_t i = 0; i < count; i++) {
+        zip_member member = {.name = parts[i].name, .content = parts[i].content, .size = parts[i].size};
+        zip_add(&o->zip, &member);
+    }
+    zip_finish(&o->zip, true, NULL, 0);
+    ptio_source_borrow(o->zip.bytes, o->zip.size, &o->source);
+    return ptio_checkpoint_open(&o->source, options == NULL ? &defaults : options, &o->c, err);
+}
+
+static void files_of_another_kind(void) {
+    static const struct {
+        const char *bytes;
+        size_t size;
+        ptio_status status;
+        const char *fragment;
+    } cases[] = {
+        {LITERAL(""), PTIO_E_NOT_A_CHECKPOINT, "this is an empty file, not a checkpoint"},
+        {LITERAL("\x1f\x8b\x08......"), PTIO_E_NOT_A_CHECKPOINT, "this is a gzip file"},
+        {LITERAL("version https://git-lfs.github.com/spec/v1\noid"), PTIO_E_NOT_A_CHECKPOINT, "git-lfs pointer"},
+        {LITERAL("\x80\2}q\0."), PTIO_E_FORMAT_UNSUPPORTED, "this is a pickle, not a checkpoint that torch.save wrote"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        ptio_error err = {0};
+        ptio_source source;
+        ptio_checkpoint c;
+        ptio_checkpoint_options options = default_options();
+        ptio_source_borrow(cases[i].bytes, cases[i].size, &source);
+        test_error(__FILE__, __LINE__, ptio_checkpoint_open(&source, &options, &c, &err), &err, cases[i].status, "Z1.kind",
+                   cases[i].fragment, 0);
+        ptio_checkpoint_free(&c);
+        ptio_checkpoint_free(&c); /* twice is fine */
+    }
+}
+
+static void archives_of_another_kind(void) {
+    static const struct {
+        part parts[2];
+        const char *fragment;
+    } cases[] = {
+        {{PICKLE, PART("m/constants.pkl", ".")}, "a TorchScript archive: open it with torch.jit.load"},
+        {{PICKLE, PART("m/.data/extern_modules", "")}, "a torch.package archive"},
+        {{PICKLE, PART("m/archive_format", "pt2")}, "a torch.export archive"},
+        {{PICKLE, PART("m/bytecode.pkl", ".")}, "a mobile TorchScript archive"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        ptio_error err = {0};
+        opened o;
+        ASSERT_FAILS(open_parts(&o, cases[i].parts, 2, NULL, &err), FORMAT_UNSUPPORTED, "Z7.kind", cases[i].fragment, PTIO_NO_OFFSET);
+        opened_free(&o);
+    }
+    static const part lacks[] = {PART("m/version", "3\n")};
+    ptio_error err = {0};
+    opened o;
+    ASSERT_FAILS(open_parts(&o, lacks, 1, NULL, &err), RECORD_MISSING, "Z7.pickle", "the archive has no data.pkl", PTIO_NO_OFFSET);
+    opened_free(&o);
+}
+
+static void versions_one_to_ten(void) {
+    static const struct {
+        part parts[2];
+        bool good;
+    } cases[] = {
+        {{PICKLE, PART("m/version", "3\n")}, true},   {{PICKLE, PART("m/version", "1")}, true},
+        {{PICKLE, PART("m/version", " 10\n")}, true}, {{PICKLE, PART("m/version", "0\n")}, false},
+        {{PICKLE, PART("m/version", "11\n")}, false}, {{PICKLE, PART("m/version", "abc")}, false},
+        {{PICKLE, PART("m/version", "")}, false},     {{PICKLE, PART("m/version", "99999999999999999999999999")}, false},
+        {{PICKLE, PART("m/other", "")}, true},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        ptio_error err = {0};
+        opened o;
+        ptio_status status = open_parts(&o, cases[i].parts, 2, NULL, &err);
+        if (cases[i].good) ASSERT_TRUE(status == PTIO_OK);
+        else ASSERT_FAILS(status, FORMAT_UNSUPPORTED, "Z7.version", "format version is", PTIO_NO_OFFSET);
+        if (!cases[i].good) ASSERT_TEXT(err.record, "m/version");
+        opened_free(&o);
+    }
+}
+
+static void byte_orders(void) {
+    static const struct {
+        part parts[2];
+        int big; /* -1: refused */
+    } cases[] = {
+        {{PICKLE, PART("m/byteorder", "little")}, 0},   {{PICKLE, PART("m/byteorder", "big")}, 1},
+        {{PICKLE, PART("m/byteorder", "foo")}, -1},     {{PICKLE, PART("m/byteorder", "")}, -1},
+        {{PICKLE, PART("m/byteorder", "little\n")}, -1}, {{PICKLE, PART("m/other", "")}, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        ptio_error err = {0};
+        opened o;
+        ptio_status status = open_parts(&o, cases[i].parts, 2, NULL, &err);
+        if (cases[i].big < 0) ASSERT_FAILS(status, METADATA_MALFORMED, "T6.order", "neither 'little' nor 'big'", PTIO_NO_OFFSET);
+        else ASSERT_TRUE(status == PTIO_OK && o.c.big_endian == (cases[i].big == 1));
+        if (cases[i].big < 0) ASSERT_TEXT(err.record, "m/byteorder");
+        opened_free(&o);
+    }
+}
+
+static void small_members_are_small(void) {
+    static const part parts[] = {PICKLE, PART("m/version", "00000000000000000000000000000000000000000000000000000000000000003")};
+    ptio_error err = {0};
+    opened o;
+    ASSERT_FAILS(open_parts(&o, parts, 2, NULL, &err), METADATA_MALFORMED, "Z7.small", "member version has 65 bytes", PTIO_NO_OFFSET);
+    ASSERT_TEXT(err.record, "m/version");
+    opened_free(&o);
+}
+
+static void pickles_have_a_largest_size(void) {
+    static const part parts[] = {PICKLE};
+    ptio_error err = {0};
+    opened o;
+    ptio_checkpoint_options options = default_options();
+    options.limits.pickle_bytes = 3;
+    ASSERT_FAILS(open_parts(&o, parts, 1, &options, &err), LIMIT, "R.pickle", "the pickle has 4 bytes, at most 3", PTIO_NO_OFFSET);
+    ASSERT_TEXT(err.record, "m/data.pkl");
+    opened_free(&o);
+    options.limits.pickle_bytes = 4;
+    ASSERT_OK(open_parts(&o, parts, 1, &options, &err));
+    opened_free(&o);
+}
+
+/* A pickle with some of everything: each allocation on its way fails in turn. */
+static void memory_may_run_out_anywhere(void) {
+    static const char all[] =
+        "(" TENSOR "]q\1r\xff\xff\xff\x7f(NNe}" INT("1") "Ns\x8f(NK\1\x90(K\1\x91" REAL("1.5") PY2("a\\x00") TEXT("\\u00e9")
+        BYTES("\xff") CALL(GLOBAL_OF("numpy", "dtype"), TEXT("f4") FALSE_ TRUE_) HOOKS "K\1Ns" UNKNOWN OPAQUE "t.";
+    ptio_checkpoint_options options = default_options();
+    options.inert = true;
+    unsigned failures = 0;
+    for (uint64_t k = 1; k < 1000; k++) {
+        ptio_error err = {0};
+        opened o;
+        ptio_memory_fail_at(k);
+        ptio_status status = open_pickle(&o, LITERAL(all), &options, &err);
+        ptio_memory_fail_at(0);
+        opened_free(&o);
+        if (status == PTIO_OK) break;
+        failures++;
+        ASSERT_EQUAL(status, PTIO_E_NO_MEMORY);
+    }
+    ASSERT_TRUE(failures >= 4 && failures < 999);
+}
+
+void suite_checkpoint(void) {
+    RUN(files_of_another_kind);
+    RUN(archives_of_another_kind);
+    RUN(versions_one_to_ten);
+    RUN(byte_orders);
+    RUN(small_members_are_small);
+    RUN(pickles_have_a_largest_size);
+    RUN(memory_may_run_out_anywhere);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every leaf once, with the path from the root.
+ */
+#include "leaf_walk.h"
+
+#include "pickle_builder.h"
+
+void suite_leaf_walk(void);
+
+typedef struct {
+    const ptio_checkpoint *c;
+    char text[8192];
+    size_t used, stop_after;
+} listing;
+
+static ptio_status list_leaf(void *context, const ptio_step *path, size_t length, ptio_ref leaf, ptio_error *err) {
+    listing *l = context;
+    const ptio_graph *g = &l->c->graph;
+    if (l->stop_after > 0 && --l->stop_after == 0) return ptio_fail(err, PTIO_E_CANCELLED, "T0.stop", 7, "enough");
+    for (size_t i = 0; i < length; i++) {
+        const ptio_node *key = path[i].key == PTIO_NO_NODE ? NULL : &g->nodes[path[i].key];
+        if (key == NULL)
+            l->used += (size_t)snprintf(l->text + l->used, sizeof l->text - l->used, "/%llu", (unsigned long long)path[i].position);
+        else if (key->kind == PTIO_N_INT)
+            l->used += (size_t)snprintf(l->text + l->used, sizeof l->text - l->used, "/#%lld", (long long)key->integer);
+        else
+            l->used += (size_t)snprintf(l->text + l->used, sizeof l->text - l->used, "/%.*s", (int)key->a,
+                                        (const char *)ptio_text(g, key));
+    }
+    const ptio_node *node = &g->nodes[leaf];
+    l->used += (size_t)snprintf(l->text + l->used, sizeof l->text - l->used, "=%s ",
+                                ptio_is_tensor_leaf(node)    ? "tensor"
+                                : node->kind == PTIO_N_INT   ? "int"
+                                : node->kind == PTIO_N_STR   ? "str"
+                                : node->kind == PTIO_N_NONE  ? "None"
+                                                             : "other");
+    return PTIO_OK;
+}
+
+static void expect(int line, const char *pickle, size_t size, const char *expected) {
+    ptio_error err = {0};
+    opened o;
+    ptio_checkpoint_options options = default_options();
+    options.inert = true;
+    listing l = {.c = &o.c};
+    if (open_pickle(&o, pickle, size, &options, &err) != PTIO_OK || ptio_walk_leaves(&o.c, list_leaf, &l, &err) != PTIO_OK)
+        test_fail(__FILE__, line, "%s: %s", err.check, err.message);
+    else if (strcmp(l.text, expected) != 0)
+        test_fail(__FILE__, line, "leaves are \"%s\", expected \"%s\"", l.text, expected);
+    opened_free(&o);
+}
+
+#define EXPECT(pickle, expected) expect(__LINE__, LITERAL(pickle), expected)
+#define NAMESPACE GLOBAL_OF("argparse", "Namespace") ")\x81"
+
+static void roots_that_are_leaves(void) {
+    EXPECT("N.", "=None ");
+    EXPECT(TENSOR ".", "=tensor ");
+    EXPECT(FLOATS ".", "=tensor ");
+    EXPECT(CALL(UTILS("_rebuild_parameter"), TENSOR TRUE_ HOOKS) ".", "=tensor ");
+    EXPECT("].", "");
+    EXPECT(").", "");
+}
+
+static void keys_and_positions(void) {
+    EXPECT(DICT(TEXT("a") TENSOR "K\7N") ".", "/a=tensor /#7=None ");
+    EXPECT("}(Va\nNVb\nNuVc\nNs.", "/a=None /b=None /c=None ");
+    EXPECT("](NNeK\1a.", "/0=None /1=None /2=int ");
+    EXPECT(TUPLE("N" LIST("N" TEXT("x"))) ".", "/0=None /1/0=None /1/1=str ");
+    EXPECT("\x8f(K\1\x90(K\2\x90.", "/0=int /1=int ");
+    EXPECT("(K\1\x91.", "/0=int ");
+    EXPECT(HOOKS "Va\n" TENSOR "s.", "/a=tensor ");
+    EXPECT(CALL(GLOBAL_OF("collections", "defaultdict"), "N") "K\1Ns.", "/#1=None ");
+    EXPECT(DICT(TEXT("a") DICT(TEXT("b") DICT(TEXT("c") TENSOR))) ".", "/a/b/c=tensor ");
+    EXPECT(TUPLE(CALL(TORCH("Size"), TUPLE(INT("5")))) ".", "/0/0=int ");
+}
+
+static void attributes_take_the_object_s_place(void) {
+    EXPECT(NAMESPACE DICT(TEXT("lr") "N") "b.", "/lr=None ");
+    EXPECT(OPAQUE DICT(TEXT("weight") TENSOR TEXT("n") "K\1") "b.", "/weight=tensor /n=int ");
+    EXPECT(DICT(TEXT("model") OPAQUE DICT(TEXT("w") TENSOR) "b") ".", "/model/w=tensor ");
+    EXPECT(HOOKS "Va\nNs" DICT(TEXT("_metadata") "K\1") "b.", "/a=None /_metadata=int ");
+    EXPECT(OPAQUE "Nb.", "/0=None "); /* a state that is no dict is an item */
+    EXPECT(UNKNOWN "(K\1NtR" "Va\n" TENSOR "s.", "/0=int /1=None /a=tensor "); /* arguments, then items */
+}
+
+static void tensors_of_several_parts_show_them(void) {
+    EXPECT(CALL(UTILS("_rebuild_nested_tensor"), TENSOR INDICES INDICES INDICES) ".",
+           "/0=tensor /1=tensor /2=tensor /3=tensor ");
+}
+
+/* Each container is entered once, wherever it is reached from. */
+static void shared_containers_and_cycles(void) {
+    EXPECT("]q\0h\0a.", "");
+    EXPECT("(]q\0Nah\0t.", "/0/0=None ");
+    EXPECT("]N2\x86q\1h\1\x87.", "/1/0=None /1/1=None ");
+}
+
+static void a_visitor_may_stop(void) {
+    ptio_error err = {0};
+    opened o;
+    ASSERT_OK(open_pickle(&o, LITERAL("(NNNt."), NULL, &err));
+    listing l = {.c = &o.c, .stop_after = 2};
+    ASSERT_FAILS(ptio_walk_leaves(&o.c, list_leaf, &l, &err), CANCELLED, "T0.stop", "enough", 7);
+    ASSERT_TEXT(l.text, "/0=None ");
+    opened_free(&o);
+}
+
+/* 900 tuples of the same two: as a tree, more leaves than there are atoms. */
+static void trees_of_shared_tuples(void) {
+    pickle_buffer p = {0};
+    ptio_error err = {0};
+    opened o;
+    ADD(&p, "N");
+    ADD_TIMES(&p, "2\x86", 900);
+    ADD(&p, ".");
+    ASSERT_OK(open_pickle(&o, p.bytes, p.size, NULL, &err));
+    static listing l;
+    l = (listing){.c = &o.c, .stop_after = 3};
+    ASSERT_OK(ptio_walk_leaves(&o.c, list_leaf, &l, &err)); /* the innermost pair */
+    ASSERT_EQUAL(l.stop_after, 1);
+    opened_free(&o);
+    pickle_free(&p);
+}
+
+void suite_leaf_walk(void) {
+    RUN(roots_that_are_leaves);
+    RUN(keys_and_positions);
+    RUN(attributes_take_the_object_s_place);
+    RUN(tensors_of_several_parts_show_them);
+    RUN(shared_containers_and_cycles);
+    RUN(a_visitor_may_stop);
+    RUN(trees_of_shared_tuples);
+}

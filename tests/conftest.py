@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared fixtures. Tests that need torch ask for the `torch` fixture; `-m "not torch"` leaves
+them out, REQUIRE_TORCH=1 makes a missing torch a failure."""
+
+import importlib.util
+import os
+import warnings
+
+import pytest
+from support import checkpoints
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+REQUIRE_TORCH = os.environ.get("REQUIRE_TORCH", "0") not in ("", "0")
+
+
+def pytest_report_header():
+    return "torch: installed" if HAS_TORCH else "torch: MISSING, every test against it is SKIPPED"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "torch" in item.fixturenames:
+            item.add_marker(pytest.mark.torch)
+            item.add_marker(pytest.mark.filterwarnings("ignore::UserWarning"))  # torch's own
+
+
+@pytest.fixture(scope="session")
+def torch():
+    if not HAS_TORCH:
+        (pytest.fail if REQUIRE_TORCH else pytest.skip)("torch is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch
+
+        torch.set_num_threads(1)
+    return torch
+
+
+@pytest.fixture
+def torch_load(torch):
+    """torch.load of a file that this test made, whatever is in it."""
+
+    def load(file, **options):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(file, weights_only=False, **options)
+
+    return load
+
+
+@pytest.fixture
+def torch_save(torch, tmp_path):
+    """Saves an object with torch.save and returns the path."""
+
+    def save(obj, name="model.pt", **options):
+        path = tmp_path / name
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.save(obj, path, **options)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Puts bytes into a file below tmp_path and returns the path."""
+
+    def to_file(data, name="model.pt"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return to_file
+
+
+@pytest.fixture
+def save(write):
+    """Saves an object with the writer of support/checkpoints.py and returns the path."""
+
+    def to_file(obj, name="model.pt", **options):
+        return write(checkpoints.save(obj, **options), name)
+
+    return to_file

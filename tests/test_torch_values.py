@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Torch's own kinds of values other than plain tensors, as ptio's contract maps them."""
+
+import numpy as np
+import ptio
+import pytest
+from support import tensors
+from support.compare import assert_same
+
+
+@pytest.fixture
+def check(torch_save, torch_load):
+    """Saves, loads with both, compares, and returns ours."""
+
+    def run(obj, **options):
+        path = torch_save(obj, **options)
+        for mmap in (True, False):
+            ours = ptio.load(path, mmap=mmap)
+            assert_same(ours, torch_load(path))
+        return ours
+
+    return run
+
+
+def test_sizes_devices_dtypes(torch, check):
+    dtypes = sorted({d for d in vars(torch).values() if isinstance(d, torch.dtype)}, key=str)
+    obj = {
+        "size": [torch.Size([]), torch.Size([2, 3])],
+        "device": [torch.device("cpu"), torch.device("cuda", 1), torch.device("meta")],
+        "dtypes": dtypes,
+        "keys": {torch.float32: 1, torch.device("cuda:0"): 2, torch.Size([1]): 3},
+    }
+    ours = check(obj)
+    assert ours["size"] == [(), (2, 3)]
+    assert ours["device"] == ["cpu", "cuda:1", "meta"]
+    assert np.dtype("float32") in ours["dtypes"]
+    assert ptio.TorchDtype("qint8") in ours["dtypes"]
+    assert ptio.TorchDtype("uint4") in ours["dtypes"]
+    assert list(ours["keys"]) == [np.dtype("float32"), "cuda:0", (1,)]
+
+
+def test_layouts_and_qschemes(torch, check):
+    check([torch.strided, torch.sparse_coo, torch.per_tensor_affine])
+
+
+def test_parameters_buffers_and_attributes(torch, check):
+    weight = torch.nn.Parameter(torch.arange(4.0))
+    tagged = torch.nn.Parameter(torch.ones(2))
+    tagged.tag = {"group": [1, 2]}
+    plain = torch.zeros(3)
+    plain.note = "kept by torch, dropped with the class"
+    obj = {
+        "parameter": weight,
+        "again": weight,
+        "frozen": torch.nn.Parameter(torch.ones(2), requires_grad=False),
+        "tagged": tagged,
+        "buffer": torch.nn.Buffer(torch.ones(2)),
+        "plain": plain,
+        "needs grad": torch.ones(2, requires_grad=True),
+        "list": torch.nn.ParameterList([torch.ones(1)]).state_dict(),
+    }
+    ours = check(obj)
+    assert ours["parameter"] is ours["again"]
+
+
+def test_a_parameter_whose_attribute_refers_back_to_its_dict(torch, check):
+    obj = {}
+    obj["p"] = torch.nn.Parameter(torch.ones(2))
+    obj["p"].owner = obj
+    assert list(check(obj)) == ["p"]
+
+
+def test_storages_saved_by_themselves(torch, check):
+    base = torch.arange(6.0)
+    obj = {
+        "tensor": base[2:],
+        "typed": base.storage(),
+        "bytes": torch.arange(4).untyped_storage(),
+        "half": torch.arange(3, dtype=torch.float16).storage(),
+        "empty": torch.empty(0).storage(),
+    }
+    ours = check(obj)
+    assert ours["typed"].shape == (6,)
+    assert np.shares_memory(ours["typed"], ours["tensor"])
+    assert ours["bytes"].dtype == np.uint8
+
+
+def test_conjugate_and_negative_bits_are_resolved(torch, check):
+    base = torch.tensor([[1 + 2j, 3 - 4j], [float("nan") + 1j, 0j]])
+    ours = check([base, base.conj(), base.t().conj(), base.conj()[0, :1]])
+    assert ours[1][0, 0] == 1 - 2j
+    negative = torch.tensor([1 + 2j, 3 - 4j]).conj().imag
+    assert negative.is_neg()
+    np.testing.assert_array_equal(check(negative), [-2, 4])
+
+
+def test_meta_tensors_have_no_data(torch, check):
+    obj = {
+        "meta": torch.empty(3, 4, device="meta"),
+        "view": torch.empty(3, 4, device="meta").t(),
+        "u16": torch.empty(5, dtype=torch.uint16, device="meta"),
+        "parameter": torch.nn.Parameter(torch.empty(2, device="meta")),
+    }
+    ours = check(obj)
+    assert ours["meta"].data is None
+    assert ours["view"].stride == (1, 4)
+
+
+def _sparse_tensors(torch):
+    dense = torch.zeros(4, 6)
+    dense[0, 1], dense[2, 3], dense[3, 5] = 1.5, -2.0, float("inf")
+    indices = torch.tensor([[0, 0, 2], [1, 1, 3]])
+    return {
+        "coo": dense.to_sparse(),
+        "coo uncoalesced": torch.sparse_coo_tensor(indices, torch.tensor([1.0, 2.0, 3.0]), (4, 6)),
+        "coo hybrid": torch.sparse_coo_tensor([[0, 2]], torch.ones(2, 3), (4, 3)),
+        "coo empty": torch.zeros(2, 3).to_sparse(),
+        "coo ints": dense.nan_to_num(0, 9).long().to_sparse(),
+        "csr": dense.to_sparse_csr(),
+        "csc": dense.to_sparse_csc(),
+        "bsr": dense.to_sparse_bsr((2, 3)),
+        "bsc": dense.to_sparse_bsc((2, 3)),
+        "csr batched": torch.stack([dense, dense]).to_sparse_csr(),
+    }
+
+
+def test_sparse_tensors(torch, check):
+    ours = check(_sparse_tensors(torch))
+    assert all(type(value) is ptio.SparseTensor for value in ours.values())
+
+
+def _quantized_tensors(torch):
+    x = torch.linspace(-2, 2, 12).reshape(3, 4)
+    scales, points = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.0, 1.0, 2.0])
+    per_channel = torch.quantize_per_channel
+    return {
+        "qint8": torch.quantize_per_tensor(x, 0.05, 3, torch.qint8),
+        "quint8": torch.quantize_per_tensor(x, 0.05, 100, torch.quint8),
+        "qint32": torch.quantize_per_tensor(x, 0.001, 0, torch.qint32),
+        "transposed": torch.quantize_per_tensor(x, 0.05, 3, torch.qint8).t(),
+        "view": torch.quantize_per_tensor(x, 0.05, 3, torch.qint8)[1:, 1:3],
+        "per channel": per_channel(x, scales.double(), points.long(), 0, torch.qint8),
+        "float zero points": per_channel(x, scales, points, 0, torch.quint8),
+        "quint4x2": per_channel(x, scales, points, 0, torch.quint4x2),
+        "quint2x4": per_channel(x, scales, points, 0, torch.quint2x4),
+    }
+
+
+def test_quantized_tensors(torch, check):
+    ours = check(_quantized_tensors(torch))
+    assert all(type(value) is ptio.QuantizedTensor for value in ours.values())
+
+
+@pytest.mark.parametrize("layout", ["strided", "jagged"])
+def test_nested_tensors(torch, check, layout):
+    parts = [torch.arange(6.0).reshape(2, 3), torch.ones(4, 3), torch.zeros(1, 3)]
+    ours = check(torch.nested.nested_tensor(parts, layout=getattr(torch, layout)))
+    assert [part.shape for part in ours.unbind()] == [(2, 3), (4, 3), (1, 3)]
+
+
+def test_a_tensor_subclass_is_forbidden_by_name_and_plain_in_inert_mode(torch, torch_save):
+    path = torch_save({"x": torch.arange(3.0).as_subclass(_subclass(torch))})
+    with pytest.raises(ptio.ForbiddenError) as caught:
+        ptio.load(path)
+    assert caught.value.globals == (f"{__name__}.Sub",)
+    ours = ptio.load(path, unknown="inert")
+    np.testing.assert_array_equal(ours["x"], np.arange(3, dtype=np.float32))
+    assert type(ours["x"]) is np.ndarray
+
+
+def _subclass(torch):
+    global Sub
+
+    class Sub(torch.Tensor):
+        pass
+
+    Sub.__qualname__ = "Sub"
+    return Sub
+
+
+def test_tensors_of_other_devices_load_as_arrays(torch, save):
+    """A checkpoint from a GPU needs none: the location is a tag."""
+    from support import checkpoints
+
+    stand_in = checkpoints.tensor("float32", [1.0, 2.0])
+    stand_in.storage.location = "cuda:3"
+    path = save({"w": stand_in})
+    assert_same(ptio.load(path), {"w": stand_in})
+    assert tensors.of_array(ptio.load(path)["w"]).shape == (2,)
