@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the benchmarks and prints what they found.
+
+python -m benchmarks [--quick] [--only A,F] [--save NAME] [--picture]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from benchmarks import files, report, tools
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = {
+    "A": "small_tensors",
+    "E": "plain_objects",
+    "F": "copying_load",
+    "G": "mapped_load",
+    "K": "verify",
+    "N": "growth",
+    "O": "import_time",
+    "memory": "memory",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    told = report.machine()
+    report.print_machine(told)
+    if tools.missing():
+        print(f"not installed, so not compared with: {', '.join(tools.missing())}\n")
+    cases = []
+    with files.folder() as folder:
+        for letter in arguments.only:
+            script = importlib.import_module(f"benchmarks.{SCRIPTS[letter]}")
+            cases.append(script.run(Path(folder), arguments.quick))
+            report.print_case(cases[-1])
+    name = arguments.save or "latest"
+    target = HERE / ("saved" if arguments.save else "results") / f"{name}.json"
+    report.write_json(target, told, cases)
+    if arguments.picture:
+        report.write_picture(target.with_suffix(".png"), cases)
+    failed = [f"{case.letter}: {t.text}" for case in cases for t in case.targets if not t.met]
+    print(f"{len(failed)} targets missed" if failed else "all targets reached")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller files and fewer runs")
+    parser.add_argument("--only", type=_letters, default=list(SCRIPTS), metavar="A,F")
+    parser.add_argument("--save", metavar="NAME", help="keep the results in benchmarks/saved")
+    parser.add_argument("--picture", action="store_true", help="draw the times (matplotlib)")
+    return parser
+
+
+def _letters(text: str) -> list[str]:
+    letters = text.split(",")
+    unknown = sorted(set(letters) - set(SCRIPTS))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {', '.join(SCRIPTS)}")
+    return letters
+
+
+if __name__ == "__main__":
+    if str(HERE.parent) not in sys.path:
+        sys.path.insert(0, str(HERE.parent))
+    sys.exit(main())
