@@ -280,7 +280,15 @@ def test_an_exception_of_progress_stops_the_load_and_comes_through(big, error):
     assert len(ptio.load(big, mmap=False)) == PARTS
 
 
-def test_a_signal_stops_a_load(big):
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal: a process in the background may have been told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_stops_a_load(big, interruptible):
     """Ctrl-C while the bytes are read: KeyboardInterrupt, and the next load works."""
     fired = []
 

@@ -43,7 +43,7 @@ ptio_status parse_copy(const void *pickle, size_t size, bool inert, uint8_t **co
                        ptio_error *err) {
     ptio_parse_options options = {UINT64_MAX, UINT64_MAX, inert, PTIO_NO_NODE};
     *copy = must(malloc(size + (size == 0)));
-    memcpy(*copy, pickle, size);
+    if (size > 0) memcpy(*copy, pickle, size);
     return ptio_pickle_parse(*copy, size, &options, graph, err);
 }
 
