@@ -4,7 +4,7 @@
 1. csrc/core compiles alone: it includes neither Python nor NumPy, nor anything of csrc/py.
 2. Includes among the core's headers have no cycle.
 3. Every extern symbol of the core begins with ptio_.
-4. Every PTIO_CHECK has an id of its own.
+4. Every PTIO_CHECK (VET_CHECK, MACHINE_CHECK ...) has an id of its own.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 CORE = Path("csrc/core")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
-CHECK = re.compile(r'\bPTIO_CHECK\s*\((?:[^";]|\\")*?"([^"]+)"')
+CHECK = re.compile(r'\b(?:PTIO|VET|MACHINE|ARGUMENT)_CHECK\s*\((?:[^";]|\\")*?"([^"]+)"')
 FORBIDDEN = re.compile(r"^(Python\.h|structmember\.h|numpy/|datetime\.h|.*\bpy/)")
 
 

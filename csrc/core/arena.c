@@ -36,9 +36,8 @@ ptio_status ptio_arena_reserve(ptio_arena *arena, uint64_t bytes, ptio_error *er
     if (chunk != NULL && bytes <= chunk->size - chunk->used) return PTIO_OK;
     if (bytes > PTRDIFF_MAX / 2) return ptio_no_memory(err);
     size_t size = (size_t)ptio_max_u64(bytes, SMALLEST_CHUNK);
-    size = ptio_huge_room(size + sizeof *chunk) - sizeof *chunk;
     if (chunk != NULL && chunk->size < LARGE) size = (size_t)ptio_max_u64(size, 2 * chunk->size);
-    chunk = new_chunk(size);
+    chunk = new_chunk(ptio_huge_room(size + sizeof *chunk) - sizeof *chunk);
     if (chunk == NULL) return ptio_no_memory(err);
     chunk->next = arena->chunk;
     arena->chunk = chunk;

@@ -3,7 +3,7 @@
 
 /* A pickle of torch makes a node, a reference and a memo entry for every 7 bytes
  * or more. Pages that stay untouched cost nothing, copies while growing do. */
-enum { BYTES_PER_NODE = 7, MOST_FORESEEN = 1 << 22 };
+enum { BYTES_PER_NODE = 7, MOST_FORESEEN = 1 << 25 };
 
 ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size,
                             ptio_error *err) {

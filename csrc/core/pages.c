@@ -18,8 +18,14 @@ bool ptio_pages_size(size_t bytes, size_t *size) {
     return true;
 }
 
+/* Room is often foreseen and then not touched: it need not be backed by swap. */
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
 static void *map_aligned(size_t size) {
-    uint8_t *all = mmap(NULL, size + PTIO_HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uint8_t *all = mmap(NULL, size + PTIO_HUGE_PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (all == MAP_FAILED) return NULL;
     size_t before = (PTIO_HUGE_PAGE - (uintptr_t)all % PTIO_HUGE_PAGE) % PTIO_HUGE_PAGE;
     if (before > 0) munmap(all, before);

@@ -3,6 +3,10 @@
  * A pool of threads that lives as long as one call: workers take the next unit
  * from a counter until none is left or one failed. Knows nothing of the work.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sched_getaffinity */
+#endif
+
 #include "parallel.h"
 
 #include <pthread.h>

@@ -3,6 +3,10 @@
  * The opcodes of protocol 0 that carry their argument as a line of text. Our
  * own strict grammar: what no pickler writes is refused (invariant P2).
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* strtod_l */
+#endif
+
 #include <errno.h>
 #include <locale.h>
 #include <stdlib.h>

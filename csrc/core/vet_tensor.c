@@ -20,7 +20,8 @@ static ptio_status read_dims(ptio_vetting *v, ptio_ref ref, const char *what, si
     VET_CHECK(v, tuple->count <= PTIO_MAX_DIMS, "T2.dims", LIMIT,
               "a tensor of %u dimensions, at most %d are read", tuple->count, PTIO_MAX_DIMS);
     PTIO_TRY(ptio_vet_charge(v, tuple->count * sizeof *c->dims));
-    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &dims, &c->dim_capacity, c->dim_count + tuple->count, sizeof *c->dims, v->err));
+    /* Room for one more, so that dims is never NULL: a number has none. */
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &dims, &c->dim_capacity, c->dim_count + tuple->count + 1, sizeof *c->dims, v->err));
     c->dims = dims;
     for (uint32_t i = 0; i < tuple->count; i++) {
         const ptio_node *dim = vet_node(v, vet_item(v, tuple, i));

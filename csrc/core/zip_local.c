@@ -13,7 +13,7 @@
 #include "memory.h"
 #include "zip_index.h"
 
-enum { LOCAL_HEADER = 30, MOST_DESCRIPTOR = 24, HAS_DESCRIPTOR = 8 };
+enum { LOCAL_HEADER = 30, MOST_DESCRIPTOR = 24, HAS_DESCRIPTOR = 8, FAR_APART = 64 << 10 };
 
 #define LOCAL_SIGNATURE UINT32_C(0x04034b50)
 #define DESCRIPTOR_SIGNATURE UINT32_C(0x08074b50)
@@ -219,8 +219,12 @@ ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uin
     uint16_t descriptor = 0;
     bool covered = true;
     if (proven->data != 0) return PTIO_OK;
+    /* The neighbourhood of a large payload's header is a page that nobody else wants:
+     * mapping it costs more than reading it, and with large pages in the cache it
+     * makes the process look megabytes larger. */
+    bool in_place = source->bytes != NULL && (source->fd < 0 || proven->csize < FAR_APART);
     ptio_status status =
-        source->bytes != NULL
+        in_place
             ? prove_bytes(index, proven, source->bytes + proven->header, source->size - proven->header, &data,
                           &descriptor, &covered, err)
             : prove_by_reading(source, index, proven, &data, &descriptor, err);

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 class Source:
-    """The bytes of one file. Closed when the last reference goes; arrays keep their own hold on a mapping."""
+    """The bytes of one file. Closed with its last reference; arrays keep their own mapping."""
 
     size: int
     mapped: bool
@@ -15,7 +15,7 @@ class Source:
     @staticmethod
     def from_bytes(data: bytes, base: int) -> Source: ...  # borrowed, never copied
     @staticmethod
-    def from_file(file: Any, base: int, size: int) -> Source: ...  # seek() and readinto() or read(), under the GIL
+    def from_file(file: Any, base: int, size: int) -> Source: ...  # seek(), readinto() or read()
     def close(self) -> None: ...
 
 class Record(NamedTuple):
@@ -58,7 +58,7 @@ class Checkpoint:
         cls,
         source: Source,
         *,
-        limits: tuple[int, int, int, int, int, int],  # pickle_bytes, objects, object_bytes, inflated_bytes, depth, hash_work
+        limits: tuple[int, int, int, int, int, int],  # the fields of Limits; 0 = automatic
         inert: bool,
         allow: Sequence[str],  # "module.name" or group names
         encoding: str,
@@ -75,11 +75,15 @@ class Checkpoint:
     def records(self) -> list[Record]: ...
     def tensors(self) -> list[TensorInfo]: ...
     def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]: ...  # that are no tensors
-    def check(self, *, threads: int, progress: Callable[[int, int], Any] | None) -> list[Finding]: ...
+    def check(
+        self, *, threads: int, progress: Callable[[int, int], Any] | None
+    ) -> list[Finding]: ...
 
 class Storage:
     """Keeps the bytes of one storage alive; the base of the arrays that view it."""
 
     nbytes: int
 
-def versions() -> dict[str, str]: ...  # of the C libraries: {"libzip": ..., "zlib": ..., "libdeflate": ...}
+def versions() -> dict[
+    str, str
+]: ...  # of the C libraries: {"libzip": ..., "zlib": ..., "libdeflate": ...}

@@ -23,7 +23,8 @@ static void parse_line(parsed *out, const void *pickle, size_t size) {
     ASSERT_OK(parse_copy(pickle, size, false, &out->copy, &out->graph, &err));
     if (out->graph.root == PTIO_NO_NODE) return;
     out->root = out->graph.nodes[out->graph.root];
-    out->text = ptio_text(&out->graph, &out->root);
+    bool text = out->root.kind >= PTIO_N_BIG_INT && out->root.kind <= PTIO_N_PY2_STR && out->root.kind != PTIO_N_FLOAT;
+    if (text) out->text = ptio_text(&out->graph, &out->root);
 }
 
 static void parsed_free(parsed *p) {
