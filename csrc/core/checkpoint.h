@@ -55,7 +55,6 @@ typedef struct {
 
 typedef struct {
     bool inert;            /* unknown globals become data */
-    bool bytes_encoding;   /* encoding="bytes": Python 2 strings stay bytes */
     const char *const *allow; /* "module.name" or group names */
     size_t allow_count;
     ptio_limits limits;

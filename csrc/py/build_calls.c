@@ -111,8 +111,8 @@ PyObject *ptio_build_opaque(ptio_builder *b, ptio_ref ref) {
         return PyObject_CallMethod(types, "Opaque", "ss", global->module, global->name);
     }
     ptio_global_name(b->graph, ref, &module, &module_size, &name, &name_size);
-    PyObject *module_text = PyUnicode_DecodeUTF8((const char *)module, (Py_ssize_t)module_size, "backslashreplace");
-    PyObject *name_text = PyUnicode_DecodeUTF8((const char *)name, (Py_ssize_t)name_size, "backslashreplace");
+    PyObject *module_text = ptio_shown_text(module, module_size);
+    PyObject *name_text = ptio_shown_text(name, name_size);
     PyObject *opaque = NULL;
     if (module_text && name_text) opaque = PyObject_CallMethod(types, "Opaque", "OO", module_text, name_text);
     Py_XDECREF(module_text);

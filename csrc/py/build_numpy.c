@@ -68,7 +68,7 @@ static PyObject *apply_bits(PyObject *array, uint8_t flags) {
 
 /* --- what NumPy cannot express --------------------------------------------------------- */
 
-static PyObject *tuple_of(const int64_t *values, size_t count) {
+PyObject *ptio_int_tuple(const int64_t *values, size_t count) {
     PyObject *tuple = PyTuple_New((Py_ssize_t)count);
     for (size_t i = 0; tuple != NULL && i < count; i++) {
         PyObject *value = PyLong_FromLongLong(values[i]);
@@ -119,8 +119,8 @@ static PyObject *raw_bytes(ptio_builder *b, const ptio_tensor *tensor) {
 /* RawTensor(dtype, shape, stride, data); data None for a tensor without any. */
 static PyObject *make_raw(ptio_builder *b, const ptio_tensor *tensor, PyObject *dtype) {
     PyObject *types = ptio_state_types(b->state), *result = NULL;
-    PyObject *shape = tuple_of(ptio_tensor_sizes(b->c, tensor), tensor->ndim);
-    PyObject *stride = tuple_of(ptio_tensor_strides(b->c, tensor), tensor->ndim);
+    PyObject *shape = ptio_int_tuple(ptio_tensor_sizes(b->c, tensor), tensor->ndim);
+    PyObject *stride = ptio_int_tuple(ptio_tensor_strides(b->c, tensor), tensor->ndim);
     PyObject *data = tensor->storage == PTIO_NO_STORAGE ? Py_NewRef(Py_None) : raw_bytes(b, tensor);
     if (types && shape && stride && data)
         result = PyObject_CallMethod(types, "RawTensor", "OOOO", dtype, shape, stride, data);

@@ -10,10 +10,6 @@ ptio_status ptio_python_failed(ptio_error *err) {
     return ptio_fail(err, PTIO_E_CANCELLED, "python", PTIO_NO_OFFSET, "an exception is set");
 }
 
-static PyObject *decode(const uint8_t *text, size_t size) {
-    return PyUnicode_DecodeUTF8((const char *)text, (Py_ssize_t)size, "backslashreplace");
-}
-
 /* ("module.name", ...) of every global that was refused, in stream order. */
 static PyObject *forbidden_names(const ptio_checkpoint *c) {
     PyObject *names = PyList_New(0);
@@ -21,7 +17,7 @@ static PyObject *forbidden_names(const ptio_checkpoint *c) {
         const uint8_t *module_text, *name_text;
         size_t module_size, name_size;
         ptio_global_name(&c->graph, c->forbidden[i].node, &module_text, &module_size, &name_text, &name_size);
-        PyObject *module = decode(module_text, module_size), *name = decode(name_text, name_size);
+        PyObject *module = ptio_shown_text(module_text, module_size), *name = ptio_shown_text(name_text, name_size);
         PyObject *full = module && name ? PyUnicode_FromFormat("%U.%U", module, name) : NULL;
         if (full == NULL || PyList_Append(names, full) < 0) Py_CLEAR(names);
         Py_XDECREF(full);

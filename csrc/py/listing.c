@@ -7,10 +7,6 @@
 
 #include "../core/leaf_walk.h"
 
-static PyObject *text_of(const void *text, size_t size) {
-    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, "backslashreplace");
-}
-
 /* Calls a named tuple type with arguments that Py_BuildValue made (or NULL);
  * appends the result. Steals arguments. */
 static int append_row(PyObject *list, PyObject *type, PyObject *arguments) {
@@ -24,7 +20,7 @@ static int append_row(PyObject *list, PyObject *type, PyObject *arguments) {
 static PyObject *record_name(const ptio_checkpoint *c, uint32_t record) {
     size_t length;
     const uint8_t *name = ptio_zip_name(&c->index, record, &length);
-    return text_of(name, length);
+    return ptio_shown_text(name, length);
 }
 
 PyObject *ptio_list_records(ptio_state *state, const ptio_checkpoint *c) {
@@ -58,7 +54,7 @@ static PyObject *plain_object(const ptio_checkpoint *c, ptio_ref ref) {
     case PTIO_N_INT: return PyLong_FromLongLong(node->integer);
     case PTIO_N_FLOAT: return PyFloat_FromDouble(node->real);
     case PTIO_N_STR: return PyUnicode_DecodeUTF8((const char *)ptio_text(&c->graph, node), node->a, "surrogatepass");
-    case PTIO_N_PY2_STR: return text_of(ptio_text(&c->graph, node), node->a);
+    case PTIO_N_PY2_STR: return ptio_shown_text(ptio_text(&c->graph, node), node->a);
     case PTIO_N_DTYPE: return PyUnicode_FromFormat("torch.%s", ptio_dtype_get(node->sub)->torch_name);
     default: return PyUnicode_FromFormat("<%s>", ptio_vet_kind_name(&names, ref));
     }
@@ -78,19 +74,9 @@ static PyObject *path_object(const ptio_checkpoint *c, const ptio_step *path, si
     return tuple;
 }
 
-static PyObject *dims_object(const int64_t *values, size_t count) {
-    PyObject *tuple = PyTuple_New((Py_ssize_t)count);
-    for (size_t i = 0; tuple != NULL && i < count; i++) {
-        PyObject *value = PyLong_FromLongLong(values[i]);
-        if (value == NULL) Py_CLEAR(tuple);
-        else PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, value);
-    }
-    return tuple;
-}
-
 static PyObject *node_text(const ptio_checkpoint *c, ptio_ref ref) {
     const ptio_node *node = &c->graph.nodes[ref];
-    return text_of(ptio_text(&c->graph, node), node->a);
+    return ptio_shown_text(ptio_text(&c->graph, node), node->a);
 }
 
 static const char *kind_of(const ptio_tensor *tensor) {
@@ -115,8 +101,8 @@ static PyObject *tensor_row(tensor_listing *l, PyObject *path, const char *kind,
     PyObject *location = s == NULL ? PyUnicode_FromString("meta") : node_text(c, s->location);
     PyObject *record = has_record ? record_name(c, s->record) : Py_NewRef(Py_None);
     uint64_t bytes = (t->elements + info->per_item - 1) / info->per_item * info->item_bytes;
-    return Py_BuildValue("NssNNKKNKNNN", path, kind, info->torch_name, dims_object(sizes, t->ndim),
-                         dims_object(strides, t->ndim), (unsigned long long)t->offset, (unsigned long long)bytes,
+    return Py_BuildValue("NssNNKKNKNNN", path, kind, info->torch_name, ptio_int_tuple(sizes, t->ndim),
+                         ptio_int_tuple(strides, t->ndim), (unsigned long long)t->offset, (unsigned long long)bytes,
                          key, (unsigned long long)(s == NULL ? 0 : s->bytes), location,
                          PyBool_FromLong(t->flags & PTIO_T_REQUIRES_GRAD), record);
 }

@@ -154,6 +154,14 @@ int ptio_fill_opaque(ptio_builder *builder, PyObject *opaque, const ptio_node *f
 PyObject *ptio_build_tensor(ptio_builder *builder, const ptio_node *node);
 PyObject *ptio_build_storage(ptio_builder *builder, uint32_t storage);
 
+/* A new tuple of ints. */
+PyObject *ptio_int_tuple(const int64_t *values, size_t count);
+
+/* Text of a file for people to read: what is not UTF-8 shows as escapes. */
+static inline PyObject *ptio_shown_text(const void *text, size_t size) {
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, "backslashreplace");
+}
+
 /* An item of a fill or tuple, borrowed. */
 static inline PyObject *ptio_item(const ptio_builder *builder, const ptio_node *node, uint32_t i) {
     return builder->objects[builder->graph->refs[node->first + i]];
