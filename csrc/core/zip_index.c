@@ -104,7 +104,6 @@ static ptio_status walk_entries(ptio_zip_index *index, uint64_t count, uint64_t 
         PTIO_TRY(ptio_zip_next_entry(&walk, record, &is_directory, err));
         if (record->header < *lowest) *lowest = record->header;
         if (is_directory) continue;
-        record->entry = (uint32_t)i;
         if (record->header < last) *ordered = false;
         last = record->header;
         index->stem = walk.stem;

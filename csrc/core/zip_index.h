@@ -23,7 +23,6 @@ typedef struct {
     uint64_t usize;  /* bytes of the record */
     uint32_t crc;    /* of the record; 0 with usize > 0 means "not computed" */
     uint32_t name;   /* where the whole name begins in `directory` */
-    uint32_t entry;  /* its number in the central directory, for libzip */
     uint16_t name_length;
     uint16_t method;
     uint16_t flags;

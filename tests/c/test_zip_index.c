@@ -31,7 +31,6 @@ static void torch_archives(void) {
         char key[16];
         snprintf(key, sizeof key, "%u", i);
         ASSERT_EQUAL(ptio_zip_find(&index, "data/", key, strlen(key)), i + 1);
-        ASSERT_EQUAL(index.records[i + 1].entry, i + 1);
         ASSERT_EQUAL(index.records[i + 1].usize, 128);
         ASSERT_EQUAL(index.records[i + 1].limit, zip.places[i + 2].local);
         ASSERT_EQUAL(index.records[i + 1].data, 0);
@@ -85,7 +84,6 @@ static void directory_entries_are_skipped(void) {
     zip_finish(&zip, false, NULL, 0);
     ASSERT_OK(archive_index(&zip, &index, &err));
     ASSERT_EQUAL(index.count, 2);
-    ASSERT_EQUAL(index.records[1].entry, 3);
     ptio_zip_index_free(&index);
     zip_put32(&zip, zip.places[0].central + 20, 1);
     zip_put32(&zip, zip.places[0].central + 24, 1);
