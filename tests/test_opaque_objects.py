@@ -204,3 +204,15 @@ def test_an_enum_is_its_name_and_value(saved_module):
     color = ptio.load(saved_module[1], unknown="inert").state["color"]
     assert color.name == "Color"
     assert color.args == (1,)
+
+
+def test_a_time_in_a_zone_of_unknown_code_is_data():
+    zone = asm.call(asm.global_("my.zones", "Zone"))
+    state = asm.op("SHORT_BINBYTES", bytes([7, 228, 1, 1, 0, 0, 0, 0, 0, 0]))
+    program = asm.program(asm.call(asm.global_("datetime", "datetime"), state, zone), protocol=3)
+    data = checkpoints.archive(program)
+    with pytest.raises(ptio.ForbiddenError, match=r"my\.zones\.Zone"):
+        ptio.load(io.BytesIO(data))
+    ours = ptio.load(io.BytesIO(data), unknown="inert")
+    assert (ours.module, ours.name) == ("datetime", "datetime")
+    assert ours.args[1].name == "Zone"

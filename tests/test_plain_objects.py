@@ -46,6 +46,11 @@ PLAIN = {
     "lists": [[], [1], [[], [[]]], list(range(2500))],
     "dicts": {"b": 1, "a": {}, 3: None, None: 4, 2.5: 5, True: 6, (1, "x"): 7, b"k": 8},
     "large dict": {i: str(i) for i in range(2500)},
+    "many keys": [
+        {np.int64(i): i for i in range(3000)},
+        {pathlib.PurePosixPath(str(i)): i for i in range(3000)},
+        {datetime.date.fromordinal(i): i for i in range(1, 3001)},
+    ],
     "sets": [set(), {1}, {1, "x", None, (2, 3)}, set(range(2500))],
     "frozensets": [frozenset(), frozenset({1, "x"}), frozenset({frozenset({1}), 2})],
     "ranges": [range(0), range(3), range(-5, 2**40, 3)],

@@ -34,12 +34,12 @@ enum {
 typedef struct {
     uint64_t offset;   /* elements before the first one */
     uint64_t elements; /* product of the sizes */
+    size_t dims;       /* index into `dims`: ndim sizes, then ndim strides, in elements */
     uint32_t storage;  /* PTIO_NO_STORAGE: no data (meta) */
-    uint32_t dims;     /* index into `dims`: ndim sizes, then ndim strides, in elements */
     uint8_t dtype;
     uint8_t ndim;
     uint8_t flags;
-    bool contiguous;   /* not empty, and the strides are exactly those of a C array */
+    bool contiguous;    /* not empty, and the strides are exactly those of a C array */
     ptio_ref quantizer; /* argument tuple (qscheme, ...) of a quantized tensor */
 } ptio_tensor;
 
@@ -50,11 +50,11 @@ typedef struct {
     bool has_objects;
     bool structured;
     bool subarray; /* only a field may have such a type */
-    bool in_use; /* an array, a field or a scalar relies on it: no further BUILD */
+    bool in_use;   /* an array, a field or a scalar relies on it: no further BUILD */
 } ptio_numpy_dtype;
 
 typedef struct {
-    bool inert;            /* unknown globals become data */
+    bool inert;               /* unknown globals become data */
     const char *const *allow; /* "module.name" or group names */
     size_t allow_count;
     ptio_limits limits;
@@ -95,8 +95,8 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
 void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
 
 /* Module and name of a GLOBAL, MARKER or OPAQUE node. */
-void ptio_global_name(const ptio_graph *graph, ptio_ref node, const uint8_t **module,
-                      size_t *module_size, const uint8_t **name, size_t *name_size);
+void ptio_global_name(const ptio_graph *graph, ptio_ref node, const uint8_t **module, size_t *module_size,
+                      const uint8_t **name, size_t *name_size);
 
 static inline const int64_t *ptio_tensor_sizes(const ptio_checkpoint *c, const ptio_tensor *t) {
     return c->dims + t->dims;

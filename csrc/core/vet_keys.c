@@ -17,8 +17,7 @@ enum { MAX_KEY_DEPTH = 8, FREE_KEY_PARTS = 1 << 20 };
 
 static void enter_fill(ptio_items *items, ptio_node_kind kind) {
     const ptio_graph *graph = items->v->graph;
-    while (items->fill != 0 && items->fill < items->v->now &&
-           graph->nodes[items->fill].kind != kind)
+    while (items->fill != 0 && items->fill < items->v->now && graph->nodes[items->fill].kind != kind)
         items->fill = ptio_next_fill(graph, items->container, items->fill);
     if (items->fill != 0 && items->fill < items->v->now) {
         items->at = graph->nodes[items->fill].first;
@@ -61,26 +60,33 @@ bool ptio_items_next(ptio_items *items, ptio_ref *item) {
 static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
     const ptio_node *node = vet_value(v, ref);
     ptio_ref item;
-    VET_CHECK(v, depth <= MAX_KEY_DEPTH, "P12.depth", LIMIT,
-              "a key nests tuples deeper than %d", MAX_KEY_DEPTH);
+    VET_CHECK(v, depth <= MAX_KEY_DEPTH, "P12.depth", LIMIT, "a key nests tuples deeper than %d",
+              MAX_KEY_DEPTH);
     VET_CHECK(v, v->key_parts++ < FREE_KEY_PARTS + 16 * (uint64_t)v->graph->count, "P12.parts", LIMIT,
               "tuples are used as keys too often to be hashed in bounded time");
     switch (node->kind) {
-    case PTIO_N_NONE: case PTIO_N_FALSE: case PTIO_N_TRUE: case PTIO_N_INT: case PTIO_N_FLOAT:
-    case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR: case PTIO_N_DTYPE: case PTIO_N_NAMED:
-    case PTIO_N_OPAQUE: case PTIO_N_OPAQUE_STACK: case PTIO_N_OPAQUE_CALL:
-        return PTIO_OK;
-    case PTIO_N_BIG_INT: case PTIO_N_BIG_DECIMAL: /* hashed digit by digit */
-        v->key_parts += node->a / 16;
-        return PTIO_OK;
+    case PTIO_N_NONE:
+    case PTIO_N_FALSE:
+    case PTIO_N_TRUE:
+    case PTIO_N_INT:
+    case PTIO_N_FLOAT:
+    case PTIO_N_STR:
+    case PTIO_N_BYTES:
+    case PTIO_N_PY2_STR:
+    case PTIO_N_DTYPE:
+    case PTIO_N_NAMED:
+    case PTIO_N_OPAQUE:
+    case PTIO_N_OPAQUE_STACK:
+    case PTIO_N_OPAQUE_CALL: return PTIO_OK;
+    case PTIO_N_BIG_INT:
+    case PTIO_N_BIG_DECIMAL: /* hashed digit by digit */ v->key_parts += node->a / 16; return PTIO_OK;
     case PTIO_N_TUPLE:
     case PTIO_N_FROZENSET:
         for (ptio_items items = ptio_vet_items(v, ptio_follow(v->graph, ref), PTIO_N_APPEND);
              ptio_items_next(&items, &item);)
             PTIO_TRY(check_key(v, item, depth + 1));
         return PTIO_OK;
-    case PTIO_N_MARKER: /* the final walk refuses it as a value, with its name */
-        return PTIO_OK;
+    case PTIO_N_MARKER: /* the final walk refuses it as a value, with its name */ return PTIO_OK;
     default:
         VET_CHECK(v, node->kind == PTIO_N_MADE && (node->flags & PTIO_F_HASHABLE), "P12.hashable",
                   PICKLE_MALFORMED, "%s is used as a dict key or set member", ptio_vet_kind_name(v, ref));
@@ -91,7 +97,8 @@ static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
 static ptio_status note_keyed(ptio_vetting *v, ptio_ref container) {
     void *items = v->keyed;
     if (v->keyed_count > 0 && v->keyed[v->keyed_count - 1] == container) return PTIO_OK;
-    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &v->keyed_capacity, v->keyed_count + 1, sizeof(ptio_ref), v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &v->keyed_capacity, v->keyed_count + 1,
+                             sizeof(ptio_ref), v->err));
     v->keyed = items;
     v->keyed[v->keyed_count++] = container;
     return PTIO_OK;
@@ -136,7 +143,8 @@ static uint64_t hash_big_decimal(const uint8_t *digits, size_t size) {
     bool negative = digits[0] == '-';
     uint64_t magnitude = 0;
     for (size_t i = negative; i < size; i++) /* 10 = 8 + 2 */
-        magnitude = (times_power(magnitude, 3) + times_power(magnitude, 1) + (uint64_t)(digits[i] - '0')) % HASH_MODULUS;
+        magnitude = (times_power(magnitude, 3) + times_power(magnitude, 1) + (uint64_t)(digits[i] - '0')) %
+                    HASH_MODULUS;
     return finish(magnitude, negative);
 }
 
@@ -155,8 +163,8 @@ static uint64_t hash_double(double value) {
         hash += whole;
         if (hash >= HASH_MODULUS) hash -= HASH_MODULUS;
     }
-    unsigned turn = (unsigned)(exponent >= 0 ? exponent % HASH_BITS
-                                             : HASH_BITS - 1 - (-1 - exponent) % HASH_BITS);
+    unsigned turn =
+        (unsigned)(exponent >= 0 ? exponent % HASH_BITS : HASH_BITS - 1 - (-1 - exponent) % HASH_BITS);
     if (turn > 0) hash = (hash << turn & HASH_MODULUS) | hash >> (HASH_BITS - turn);
     return finish(hash, value < 0);
 }
@@ -164,6 +172,31 @@ static uint64_t hash_double(double value) {
 /* Python's own is keyed per process, so no file makes texts collide; and it is
  * computed once for each object, so a long key that comes often costs nothing. */
 static uint64_t hash_identity(ptio_ref ref) { return UINT64_C(0x9E3779B97F4A7C15) * ref; }
+
+/* One hash for all of a kind: constants, and those whose hash is not computed here. */
+static uint64_t hash_kind(const ptio_node *node) {
+    return UINT64_C(0xD1B54A32D192ED03) * (node->kind + UINT64_C(64) * node->sub + 1);
+}
+
+/* Hashed by their text or bytes, which is keyed; or numbers of 8 bytes at most, of
+ * which few share a hash. Complex numbers and pairs of ints are not among them. */
+static bool cannot_collide(const ptio_vetting *v, const ptio_node *node) {
+    switch (node->sub) {
+    case PTIO_MAKE_POSIX_PATH:
+    case PTIO_MAKE_WINDOWS_PATH:
+    case PTIO_MAKE_DEVICE:
+    case PTIO_MAKE_DATE: return true;
+    case PTIO_MAKE_DATETIME:
+    case PTIO_MAKE_TIME: /* with a time zone: by the difference from UTC */
+        return vet_node(v, node->b)->count == 1;
+    case PTIO_MAKE_NUMPY_SCALAR: {
+        ptio_ref dtype = vet_item(v, vet_node(v, node->b), 0);
+        const ptio_numpy_dtype *type = &v->c->numpy_dtypes[vet_node(v, dtype)->a];
+        return type->kind == 'S' || type->kind == 'U' || (type->kind != 'c' && type->item_bytes <= 8);
+    }
+    default: return false;
+    }
+}
 
 static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     const uint64_t p1 = UINT64_C(11400714785074694791), p2 = UINT64_C(14029467366897019727),
@@ -177,19 +210,25 @@ static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     case PTIO_N_FLOAT: return hash_double(node->real);
     case PTIO_N_BIG_INT: return hash_big_int(ptio_text(v->graph, node), node->a);
     case PTIO_N_BIG_DECIMAL: return hash_big_decimal(ptio_text(v->graph, node), node->a);
-    case PTIO_N_STR: case PTIO_N_BYTES: case PTIO_N_PY2_STR:
-        return hash_identity(ptio_follow(v->graph, ref));
+    case PTIO_N_STR:
+    case PTIO_N_BYTES:
+    case PTIO_N_PY2_STR: return hash_identity(ptio_follow(v->graph, ref));
     case PTIO_N_TUPLE: /* depth and size were proven when it became a key */
         for (uint32_t i = 0; i < node->count; i++) {
             hash += hash_key(v, vet_item(v, node, i)) * p2;
             hash = (hash << 31 | hash >> 33) * p1;
         }
         return hash + (node->count ^ (p5 ^ UINT64_C(3527539)));
-    case PTIO_N_NONE: case PTIO_N_DTYPE: case PTIO_N_NAMED:
-        return UINT64_C(0x9E3779B97F4A7C15) * (node->kind + UINT64_C(64) * node->sub + 1);
-    case PTIO_N_OPAQUE: case PTIO_N_OPAQUE_STACK: case PTIO_N_OPAQUE_CALL:
-        return hash_identity(ptio_follow(v->graph, ref));
-    default: return UINT64_C(0xD1B54A32D192ED03) * (node->kind + UINT64_C(64) * node->sub + 1);
+    case PTIO_N_NONE:
+    case PTIO_N_DTYPE:
+    case PTIO_N_NAMED: return hash_kind(node);
+    case PTIO_N_OPAQUE:
+    case PTIO_N_OPAQUE_STACK:
+    case PTIO_N_OPAQUE_CALL: return hash_identity(ptio_follow(v->graph, ref));
+    case PTIO_N_MADE:
+        if (cannot_collide(v, node)) return hash_identity(ptio_follow(v->graph, ref));
+        return hash_kind(node);
+    default: return hash_kind(node);
     }
 }
 
@@ -202,7 +241,8 @@ typedef struct {
 
 static ptio_status add_hash(ptio_vetting *v, hash_list *hashes, ptio_ref key) {
     void *items = hashes->items;
-    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &hashes->capacity, hashes->count + 1, sizeof(uint64_t), v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &hashes->capacity, hashes->count + 1, sizeof(uint64_t),
+                             v->err));
     hashes->items = items;
     hashes->items[hashes->count++] = hash_key(v, key);
     return PTIO_OK;
@@ -275,9 +315,10 @@ ptio_status ptio_vet_hash_work(ptio_vetting *v) {
         status = gather(v, v->keyed[i], &hashes);
         if (status == PTIO_OK) work += count_collisions(&hashes);
         if (work > v->options->limits.hash_work && ptio_check_is_on("P12.work"))
-            status = ptio_fail(v->err, PTIO_E_LIMIT, "P12.work", PTIO_NO_OFFSET,
-                               "keys with equal hashes would make more than %llu comparisons (limit hash_work)",
-                               (unsigned long long)v->options->limits.hash_work);
+            status =
+                ptio_fail(v->err, PTIO_E_LIMIT, "P12.work", PTIO_NO_OFFSET,
+                          "keys with equal hashes would make more than %llu comparisons (limit hash_work)",
+                          (unsigned long long)v->options->limits.hash_work);
     }
     return status;
 }

@@ -19,9 +19,8 @@ static ptio_ref argument(const ptio_vetting *v, ptio_ref arguments, size_t i) {
 }
 
 /* What an argument must be, in a message: "date is called with a list". */
-#define ARGUMENT_CHECK(v, condition, id, what, ref)                                          \
-    VET_CHECK(v, condition, id, PICKLE_MALFORMED, "%s is called with %s", what, \
-              ptio_vet_kind_name(v, ref))
+#define ARGUMENT_CHECK(v, condition, id, what, ref) \
+    VET_CHECK(v, condition, id, PICKLE_MALFORMED, "%s is called with %s", what, ptio_vet_kind_name(v, ref))
 
 static bool is_int(const ptio_vetting *v, ptio_ref ref, int64_t least, int64_t most) {
     const ptio_node *node = vet_node(v, ref);
@@ -48,7 +47,8 @@ static ptio_status transcode(ptio_vetting *v, ptio_ref ref, const ptio_node *tex
     void *bytes = graph->unescaped;
     size_t begin = graph->unescaped_size;
     PTIO_TRY(ptio_vet_charge(v, characters));
-    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &bytes, &graph->unescaped_capacity, begin + characters, 1, v->err));
+    PTIO_TRY(
+        ptio_arena_grow(&v->graph->arena, &bytes, &graph->unescaped_capacity, begin + characters, 1, v->err));
     graph->unescaped = bytes;
     const uint8_t *from = ptio_text(graph, text);
     for (uint32_t at = 0; at < text->a; at++) {
@@ -67,8 +67,8 @@ HANDLER(encode) {
     ptio_utf8_facts facts = {0};
     (void)maker;
     ARGUMENT_CHECK(v, text->kind == PTIO_N_STR, "P8.encode", "_codecs.encode", text_ref);
-    VET_CHECK(v, ptio_vet_text_is(v, codec, "latin1") || ptio_vet_text_is(v, codec, "latin-1"),
-              "P8.codec", PICKLE_MALFORMED, "_codecs.encode with a codec other than latin1");
+    VET_CHECK(v, ptio_vet_text_is(v, codec, "latin1") || ptio_vet_text_is(v, codec, "latin-1"), "P8.codec",
+              PICKLE_MALFORMED, "_codecs.encode with a codec other than latin1");
     if (text->flags & PTIO_F_ASCII) {
         set_bytes(v, ref, text->text, text->a);
         return PTIO_OK;
@@ -133,8 +133,8 @@ HANDLER(range) {
     for (size_t i = 0; i < count; i++)
         ARGUMENT_CHECK(v, is_any_int(v, argument(v, arguments, i)), "P8.range", "range",
                        argument(v, arguments, i));
-    VET_CHECK(v, count < 3 || !is_zero(v, argument(v, arguments, 2)), "P8.range-step",
-              PICKLE_MALFORMED, "a range with a step of 0");
+    VET_CHECK(v, count < 3 || !is_zero(v, argument(v, arguments, 2)), "P8.range-step", PICKLE_MALFORMED,
+              "a range with a step of 0");
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }
@@ -223,9 +223,12 @@ HANDLER(default_dict) {
         const ptio_global *type = marker ? ptio_global_get(node->sub) : NULL;
         ARGUMENT_CHECK(v, type != NULL && (type->role == PTIO_ROLE_FACTORY || type->role == PTIO_ROLE_MAKE),
                        "P8.factory", "defaultdict", factory);
-        VET_CHECK(v, type->role == PTIO_ROLE_FACTORY || (type->value >= PTIO_MAKE_BYTES && type->value <= PTIO_MAKE_COMPLEX) ||
-                  (type->value >= PTIO_MAKE_ORDERED_DICT && type->value <= PTIO_MAKE_DEQUE),
-                  "P8.factory-kind", PICKLE_MALFORMED, "defaultdict cannot call %s.%s", type->module, type->name);
+        VET_CHECK(v,
+                  type->role == PTIO_ROLE_FACTORY ||
+                      (type->value >= PTIO_MAKE_BYTES && type->value <= PTIO_MAKE_COMPLEX) ||
+                      (type->value >= PTIO_MAKE_ORDERED_DICT && type->value <= PTIO_MAKE_DEQUE),
+                  "P8.factory-kind", PICKLE_MALFORMED, "defaultdict cannot call %s.%s", type->module,
+                  type->name);
         global = node->sub + 1u;
     }
     ptio_vet_made(v, ref, maker, PTIO_NODE_NONE);
@@ -240,14 +243,16 @@ HANDLER(deque) {
     ptio_vet_made(v, ref, maker, count == 0 ? PTIO_NODE_NONE : arguments);
     if (count >= 1) {
         ptio_ref from = argument(v, arguments, 0);
-        ARGUMENT_CHECK(v, vet_is(v, from, PTIO_N_LIST) || vet_is(v, from, PTIO_N_TUPLE), "P8.deque", "deque", from);
+        ARGUMENT_CHECK(v, vet_is(v, from, PTIO_N_LIST) || vet_is(v, from, PTIO_N_TUPLE), "P8.deque", "deque",
+                       from);
         for (ptio_items items = ptio_vet_items(v, from, PTIO_N_APPEND); ptio_items_next(&items, &item);)
             PTIO_TRY(ptio_vet_charge(v, sizeof(void *)));
         vet_copied(v, from);
     }
     if (count == 2) {
         ptio_ref length = argument(v, arguments, 1);
-        ARGUMENT_CHECK(v, length == PTIO_NODE_NONE || is_int(v, length, 0, INT64_MAX), "P8.maxlen", "deque", length);
+        ARGUMENT_CHECK(v, length == PTIO_NODE_NONE || is_int(v, length, 0, INT64_MAX), "P8.maxlen", "deque",
+                       length);
     }
     return PTIO_OK;
 }
@@ -274,19 +279,19 @@ HANDLER(reconstructor) {
     const ptio_global *type = class_node->kind == PTIO_N_MARKER ? ptio_global_get(class_node->sub) : NULL;
     bool namespace_ = type != NULL && type->role == PTIO_ROLE_MAKE &&
                       (type->value == PTIO_MAKE_NAMESPACE || type->value == PTIO_MAKE_SIMPLE_NAMESPACE);
-    bool object = base_node->kind == PTIO_N_MARKER &&
-                  strcmp(ptio_global_get(base_node->sub)->name, "object") == 0;
-    ARGUMENT_CHECK(v, namespace_ && object && argument(v, arguments, 2) == PTIO_NODE_NONE,
-                   "P8.reconstructor", "copyreg._reconstructor", class_);
+    bool object =
+        base_node->kind == PTIO_N_MARKER && strcmp(ptio_global_get(base_node->sub)->name, "object") == 0;
+    ARGUMENT_CHECK(v, namespace_ && object && argument(v, arguments, 2) == PTIO_NODE_NONE, "P8.reconstructor",
+                   "copyreg._reconstructor", class_);
     ptio_vet_made(v, ref, (ptio_maker)type->value, PTIO_NODE_NONE);
     return PTIO_OK;
 }
 
 /* Attributes of an OrderedDict may not hide what a dict does. */
 static bool hides_method(const ptio_vetting *v, ptio_ref key) {
-    static const char *const methods[] = {"clear", "copy", "fromkeys", "get", "items", "keys",
-                                          "move_to_end", "pop", "popitem", "setdefault", "update",
-                                          "values"};
+    static const char *const methods[] = {"clear",   "copy",       "fromkeys",    "get",
+                                          "items",   "keys",       "move_to_end", "pop",
+                                          "popitem", "setdefault", "update",      "values"};
     const ptio_node *node = vet_node(v, key);
     const uint8_t *text = ptio_text(v->graph, node);
     if (node->a >= 2 && text[0] == '_' && text[1] == '_') return true;
@@ -336,7 +341,8 @@ HANDLER(size) {
     }
     ptio_ref tuple = argument(v, arguments, 0);
     ARGUMENT_CHECK(v, vet_is(v, tuple, PTIO_N_TUPLE), "P8.size", "torch.Size", tuple);
-    PTIO_TRY(ptio_vet_charge(v, sizeof(void *) * (uint64_t)vet_node(v, tuple)->count)); /* pays for the loop */
+    PTIO_TRY(
+        ptio_vet_charge(v, sizeof(void *) * (uint64_t)vet_node(v, tuple)->count)); /* pays for the loop */
     for (uint32_t i = 0; i < vet_node(v, tuple)->count; i++)
         ARGUMENT_CHECK(v, vet_is(v, vet_item(v, vet_node(v, tuple), i), PTIO_N_INT), "P8.size-int",
                        "torch.Size", vet_item(v, vet_node(v, tuple), i));
@@ -347,13 +353,14 @@ HANDLER(size) {
 /* torch.device("cuda:0") or torch.device("cuda", 0): becomes a str. */
 HANDLER(device) {
     ptio_ref name = argument(v, arguments, 0);
-    ARGUMENT_CHECK(v, vet_is(v, name, PTIO_N_STR), "P8.device-name", "torch.device", name);
+    ARGUMENT_CHECK(v, vet_is(v, name, PTIO_N_STR) || vet_is(v, name, PTIO_N_PY2_STR), "P8.device-name",
+                   "torch.device", name);
     if (argument_count(v, arguments) == 1) {
         ptio_vet_same(v, ref, name);
         return PTIO_OK;
     }
-    ARGUMENT_CHECK(v, is_int(v, argument(v, arguments, 1), 0, 65535), "P8.device-index",
-                   "torch.device", argument(v, arguments, 1));
+    ARGUMENT_CHECK(v, is_int(v, argument(v, arguments, 1), 0, 65535), "P8.device-index", "torch.device",
+                   argument(v, arguments, 1));
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }
@@ -397,11 +404,17 @@ static const uint8_t *take_state(const ptio_vetting *v, ptio_ref arguments, uint
     return node->kind == PTIO_N_BYTES && node->a == size ? ptio_text(v->graph, node) : NULL;
 }
 
-static ptio_status check_zone(ptio_vetting *v, ptio_ref arguments) {
-    if (argument_count(v, arguments) < 2) return PTIO_OK;
-    ptio_ref zone = argument(v, arguments, 1);
+/* A time with its zone, if it has one; a zone of unknown code leaves it data, too. */
+static ptio_status make_timed(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {
+    ptio_ref zone = argument_count(v, arguments) == 2 ? argument(v, arguments, 1) : PTIO_NODE_NONE;
+    if (vet_is(v, zone, PTIO_N_OPAQUE_CALL)) {
+        vet_node(v, ref)->kind = PTIO_N_OPAQUE_CALL;
+        vet_node(v, ref)->sub = 0;
+        return PTIO_OK;
+    }
     ARGUMENT_CHECK(v, zone == PTIO_NODE_NONE || vet_is_made(v, zone, PTIO_MAKE_TIMEZONE), "P8.zone",
                    "a time with its zone", zone);
+    ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }
 
@@ -417,18 +430,14 @@ HANDLER(time) {
     const uint8_t *state = take_state(v, arguments, 6);
     ARGUMENT_CHECK(v, state != NULL && is_time(state, state[0] & 0x7F), "P8.time", "time",
                    argument(v, arguments, 0));
-    PTIO_TRY(check_zone(v, arguments));
-    ptio_vet_made(v, ref, maker, arguments);
-    return PTIO_OK;
+    return make_timed(v, ref, maker, arguments);
 }
 
 HANDLER(datetime) {
     const uint8_t *state = take_state(v, arguments, 10);
     ARGUMENT_CHECK(v, state != NULL && is_date(state, state[2] & 0x7F) && is_time(state + 4, state[4]),
                    "P8.datetime", "datetime", argument(v, arguments, 0));
-    PTIO_TRY(check_zone(v, arguments));
-    ptio_vet_made(v, ref, maker, arguments);
-    return PTIO_OK;
+    return make_timed(v, ref, maker, arguments);
 }
 
 /* timedelta(days, seconds, microseconds), normalised as Python writes it */
@@ -447,13 +456,13 @@ HANDLER(timezone) {
     ARGUMENT_CHECK(v, vet_is_made(v, offset, PTIO_MAKE_TIMEDELTA), "P8.timezone", "timezone", offset);
     ptio_ref parts = vet_node(v, offset)->b;
     int64_t days = vet_node(v, argument(v, parts, 0))->integer;
-    bool midnight = vet_node(v, argument(v, parts, 1))->integer == 0 &&
-                    vet_node(v, argument(v, parts, 2))->integer == 0;
+    bool midnight =
+        vet_node(v, argument(v, parts, 1))->integer == 0 && vet_node(v, argument(v, parts, 2))->integer == 0;
     VET_CHECK(v, days == 0 || (days == -1 && !midnight), "P8.timezone-range", PICKLE_MALFORMED,
               "a timezone a day or more away from UTC");
     if (argument_count(v, arguments) == 2)
-        ARGUMENT_CHECK(v, vet_is(v, argument(v, arguments, 1), PTIO_N_STR), "P8.timezone-name",
-                       "timezone", argument(v, arguments, 1));
+        ARGUMENT_CHECK(v, vet_is(v, argument(v, arguments, 1), PTIO_N_STR), "P8.timezone-name", "timezone",
+                       argument(v, arguments, 1));
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }

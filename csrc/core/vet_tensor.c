@@ -15,18 +15,19 @@ static ptio_status read_dims(ptio_vetting *v, ptio_ref ref, const char *what, si
     ptio_checkpoint *c = v->c;
     const ptio_node *tuple = vet_node(v, ref);
     void *dims = c->dims;
-    VET_CHECK(v, tuple->kind == PTIO_N_TUPLE, "T2.tuple", PICKLE_MALFORMED, "a tensor's %s is %s",
-              what, ptio_vet_kind_name(v, ref));
+    VET_CHECK(v, tuple->kind == PTIO_N_TUPLE, "T2.tuple", PICKLE_MALFORMED, "a tensor's %s is %s", what,
+              ptio_vet_kind_name(v, ref));
     VET_CHECK(v, tuple->count <= PTIO_MAX_DIMS, "T2.dims", LIMIT,
               "a tensor of %u dimensions, at most %d are read", tuple->count, PTIO_MAX_DIMS);
     PTIO_TRY(ptio_vet_charge(v, tuple->count * sizeof *c->dims));
     /* Room for one more, so that dims is never NULL: a number has none. */
-    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &dims, &c->dim_capacity, c->dim_count + tuple->count + 1, sizeof *c->dims, v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &dims, &c->dim_capacity, c->dim_count + tuple->count + 1,
+                             sizeof *c->dims, v->err));
     c->dims = dims;
     for (uint32_t i = 0; i < tuple->count; i++) {
         const ptio_node *dim = vet_node(v, vet_item(v, tuple, i));
-        VET_CHECK(v, dim->kind == PTIO_N_INT, "T2.int", PICKLE_MALFORMED,
-                  "a tensor's %s holds %s", what, ptio_vet_kind_name(v, vet_item(v, tuple, i)));
+        VET_CHECK(v, dim->kind == PTIO_N_INT, "T2.int", PICKLE_MALFORMED, "a tensor's %s holds %s", what,
+                  ptio_vet_kind_name(v, vet_item(v, tuple, i)));
         c->dims[c->dim_count++] = dim->integer;
     }
     *count = tuple->count;
@@ -41,9 +42,9 @@ static ptio_status read_bool(ptio_vetting *v, ptio_ref ref, uint8_t flag, uint8_
 }
 
 static ptio_status check_hooks(ptio_vetting *v, ptio_ref ref) {
-    bool empty = ref == PTIO_NODE_NONE || (vet_is_made(v, ref, PTIO_MAKE_ORDERED_DICT) &&
-                                           vet_node(v, ref)->b == PTIO_NODE_NONE &&
-                                           vet_node(v, ref)->fills == 0);
+    bool empty =
+        ref == PTIO_NODE_NONE || (vet_is_made(v, ref, PTIO_MAKE_ORDERED_DICT) &&
+                                  vet_node(v, ref)->b == PTIO_NODE_NONE && vet_node(v, ref)->fills == 0);
     VET_CHECK(v, empty, "T7.hooks", PICKLE_MALFORMED, "a tensor has backward hooks");
     return PTIO_OK;
 }
@@ -51,13 +52,13 @@ static ptio_status check_hooks(ptio_vetting *v, ptio_ref ref) {
 static ptio_status read_metadata(ptio_vetting *v, ptio_ref ref, uint8_t *flags) {
     ptio_ref key, value;
     if (ref == PTIO_NODE_NONE) return PTIO_OK;
-    VET_CHECK(v, vet_is(v, ref, PTIO_N_DICT), "T7.metadata", PICKLE_MALFORMED,
-              "a tensor's metadata is %s", ptio_vet_kind_name(v, ref));
+    VET_CHECK(v, vet_is(v, ref, PTIO_N_DICT), "T7.metadata", PICKLE_MALFORMED, "a tensor's metadata is %s",
+              ptio_vet_kind_name(v, ref));
     ptio_items items = ptio_vet_items(v, ref, PTIO_N_SETITEM);
     while (ptio_items_next(&items, &key) && ptio_items_next(&items, &value)) {
         PTIO_TRY(ptio_vet_charge(v, sizeof(void *))); /* pays for the loop: many tensors may share a dict */
-        VET_CHECK(v, vet_is(v, key, PTIO_N_STR) && vet_is_bool(value), "T7.metadata-item",
-                  PICKLE_MALFORMED, "a tensor's metadata maps %s to %s", ptio_vet_kind_name(v, key),
+        VET_CHECK(v, vet_is(v, key, PTIO_N_STR) && vet_is_bool(value), "T7.metadata-item", PICKLE_MALFORMED,
+                  "a tensor's metadata maps %s to %s", ptio_vet_kind_name(v, key),
                   ptio_vet_kind_name(v, value));
         uint8_t flag = ptio_vet_text_is(v, key, "conj")  ? PTIO_T_CONJ
                        : ptio_vet_text_is(v, key, "neg") ? PTIO_T_NEG
@@ -89,27 +90,26 @@ static ptio_status add_tensor(ptio_vetting *v, ptio_ref ref, ptio_tensor tensor,
     ptio_tensor_facts facts;
     uint64_t available = UINT64_MAX, bytes;
     void *items = c->tensors;
-    VET_CHECK(v, size_count == stride_count, "T2.length", BOUNDS,
-              "a tensor has %zu sizes and %zu strides", size_count, stride_count);
+    VET_CHECK(v, size_count == stride_count, "T2.length", BOUNDS, "a tensor has %zu sizes and %zu strides",
+              size_count, stride_count);
     if (tensor.storage != PTIO_NO_STORAGE)
         available = c->storages[tensor.storage].bytes / info->item_bytes * info->per_item;
-    tensor.dims = (uint32_t)(c->dim_count - 2 * size_count);
-    PTIO_TRY(ptio_tensor_bounds(offset, size_count, c->dims + tensor.dims,
-                                c->dims + tensor.dims + size_count, available, PTIO_NO_OFFSET,
-                                &facts, v->err));
-    VET_CHECK(v, ptio_mul_u64(facts.elements, info->item_bytes, &bytes) && bytes <= INT64_MAX,
-              "T3.bytes", BOUNDS, "a tensor of %llu elements is larger than any memory",
+    tensor.dims = c->dim_count - 2 * size_count;
+    PTIO_TRY(ptio_tensor_bounds(offset, size_count, c->dims + tensor.dims, c->dims + tensor.dims + size_count,
+                                available, PTIO_NO_OFFSET, &facts, v->err));
+    VET_CHECK(v, ptio_mul_u64(facts.elements, info->item_bytes, &bytes) && bytes <= INT64_MAX, "T3.bytes",
+              BOUNDS, "a tensor of %llu elements is larger than any memory",
               (unsigned long long)facts.elements);
     VET_CHECK(v,
               !(tensor.flags & PTIO_T_REQUIRES_GRAD) || info->kind == PTIO_KIND_FLOAT ||
                   info->kind == PTIO_KIND_COMPLEX,
-              "T7.grad", PICKLE_MALFORMED, "a tensor of dtype %s requires a gradient",
-              info->torch_name);
+              "T7.grad", PICKLE_MALFORMED, "a tensor of dtype %s requires a gradient", info->torch_name);
     /* A conjugate or negative view becomes an array of its own (T4). */
     if ((tensor.flags & (PTIO_T_CONJ | PTIO_T_NEG)) && tensor.storage != PTIO_NO_STORAGE &&
         bytes > c->storages[tensor.storage].bytes)
         PTIO_TRY(ptio_vet_charge(v, bytes - c->storages[tensor.storage].bytes));
-    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->tensor_capacity, c->tensor_count + 1, sizeof tensor, v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->tensor_capacity, c->tensor_count + 1,
+                             sizeof tensor, v->err));
     c->tensors = items;
     tensor.offset = (uint64_t)offset;
     tensor.elements = facts.elements;
@@ -185,8 +185,8 @@ ptio_status ptio_vet_rebuild_tensor_v3(ptio_vetting *v, ptio_ref ref, ptio_maker
 }
 
 /* A tensor that has no bytes in the file: size and stride are items of args. */
-static ptio_status rebuild_without_data(ptio_vetting *v, ptio_ref ref, const ptio_node *args,
-                                        ptio_ref dtype, size_t size_at, ptio_ref grad) {
+static ptio_status rebuild_without_data(ptio_vetting *v, ptio_ref ref, const ptio_node *args, ptio_ref dtype,
+                                        size_t size_at, ptio_ref grad) {
     ptio_tensor tensor = {.storage = PTIO_NO_STORAGE};
     size_t sizes, strides;
     PTIO_TRY(read_dtype(v, dtype, &tensor.dtype));
@@ -267,8 +267,8 @@ ptio_status ptio_vet_rebuild_device(ptio_vetting *v, ptio_ref ref, ptio_maker ma
     const ptio_node *args = vet_node(v, arguments);
     ptio_ref data = vet_item(v, args, 0);
     uint8_t dtype;
-    bool array = vet_is_made(v, data, PTIO_MAKE_NUMPY_ARRAY) ||
-                 vet_is_made(v, data, PTIO_MAKE_NUMPY_FROMBUFFER);
+    bool array =
+        vet_is_made(v, data, PTIO_MAKE_NUMPY_ARRAY) || vet_is_made(v, data, PTIO_MAKE_NUMPY_FROMBUFFER);
     PTIO_TRY(read_dtype(v, vet_item(v, args, 1), &dtype));
     VET_CHECK(v, ptio_vet_is_text(v, vet_item(v, args, 2)), "P8.device", PICKLE_MALFORMED,
               "a tensor's device is %s", ptio_vet_kind_name(v, vet_item(v, args, 2)));
@@ -327,9 +327,10 @@ static ptio_status check_channel_tensor(ptio_vetting *v, ptio_ref ref, const cha
     VET_CHECK(v, vet_is(v, ref, PTIO_N_TENSOR), "T8.channels", PICKLE_MALFORMED, "%s are %s", what,
               ptio_vet_kind_name(v, ref));
     const ptio_tensor *tensor = &v->c->tensors[vet_node(v, ref)->a];
-    VET_CHECK(v, tensor->ndim == 1 && tensor->elements == (uint64_t)channels && tensor->storage != PTIO_NO_STORAGE,
-              "T8.length", BOUNDS, "%llu %s for %lld channels", (unsigned long long)tensor->elements,
-              what, (long long)channels);
+    VET_CHECK(
+        v, tensor->ndim == 1 && tensor->elements == (uint64_t)channels && tensor->storage != PTIO_NO_STORAGE,
+        "T8.length", BOUNDS, "%llu %s for %lld channels", (unsigned long long)tensor->elements, what,
+        (long long)channels);
     return PTIO_OK;
 }
 
@@ -343,18 +344,18 @@ static ptio_status check_quantizer(ptio_vetting *v, ptio_ref ref, const ptio_ten
     if (named(v, scheme, "per_tensor_affine")) {
         VET_CHECK(v, is_finite_number(v, vet_item(v, tuple, 1)), "T8.scale", VALUE_UNSUPPORTED,
                   "a quantized tensor's scale is not a finite number");
-        VET_CHECK(v, vet_is(v, vet_item(v, tuple, 2), PTIO_N_INT), "T8.zero-point",
-                  VALUE_UNSUPPORTED, "a quantized tensor's zero point is not an int");
+        VET_CHECK(v, vet_is(v, vet_item(v, tuple, 2), PTIO_N_INT), "T8.zero-point", VALUE_UNSUPPORTED,
+                  "a quantized tensor's zero point is not an int");
         return PTIO_OK;
     }
-    VET_CHECK(v,
-              (named(v, scheme, "per_channel_affine") ||
-               named(v, scheme, "per_channel_affine_float_qparams")) && tuple->count == 4,
-              "T8.scheme", VALUE_UNSUPPORTED, "a quantized tensor with an unknown scheme");
+    VET_CHECK(
+        v,
+        (named(v, scheme, "per_channel_affine") || named(v, scheme, "per_channel_affine_float_qparams")) &&
+            tuple->count == 4,
+        "T8.scheme", VALUE_UNSUPPORTED, "a quantized tensor with an unknown scheme");
     const ptio_node *axis = vet_node(v, vet_item(v, tuple, 3));
-    VET_CHECK(v, axis->kind == PTIO_N_INT && axis->integer >= 0 && axis->integer < tensor->ndim,
-              "T8.axis", BOUNDS, "a quantized tensor of %u dimensions with its channels in another one",
-              tensor->ndim);
+    VET_CHECK(v, axis->kind == PTIO_N_INT && axis->integer >= 0 && axis->integer < tensor->ndim, "T8.axis",
+              BOUNDS, "a quantized tensor of %u dimensions with its channels in another one", tensor->ndim);
     int64_t channels = ptio_tensor_sizes(v->c, tensor)[axis->integer];
     PTIO_TRY(check_channel_tensor(v, vet_item(v, tuple, 1), "scales", channels));
     return check_channel_tensor(v, vet_item(v, tuple, 2), "zero points", channels);
@@ -379,8 +380,8 @@ ptio_status ptio_vet_rebuild_qtensor(ptio_vetting *v, ptio_ref ref, ptio_maker m
 static ptio_status check_parts(ptio_vetting *v, const ptio_node *tuple, uint32_t tensors, const char *what) {
     for (uint32_t i = 0; i < tensors; i++) {
         ptio_ref part = vet_item(v, tuple, i);
-        bool with_data = vet_is(v, part, PTIO_N_TENSOR) &&
-                         v->c->tensors[vet_node(v, part)->a].storage != PTIO_NO_STORAGE;
+        bool with_data =
+            vet_is(v, part, PTIO_N_TENSOR) && v->c->tensors[vet_node(v, part)->a].storage != PTIO_NO_STORAGE;
         VET_CHECK(v, with_data, "P8.parts", PICKLE_MALFORMED, "part %u of a %s tensor is %s", i, what,
                   ptio_vet_kind_name(v, part));
     }
@@ -405,16 +406,14 @@ ptio_status ptio_vet_rebuild_sparse(ptio_vetting *v, ptio_ref ref, ptio_maker ma
     VET_CHECK(v,
               tuple->kind == PTIO_N_TUPLE && tuple->count >= tensors + 1 &&
                   tuple->count <= (coo ? tensors + 2 : tensors + 1),
-              "P8.sparse", PICKLE_MALFORMED, "a sparse tensor's parts are %s",
-              ptio_vet_kind_name(v, parts));
+              "P8.sparse", PICKLE_MALFORMED, "a sparse tensor's parts are %s", ptio_vet_kind_name(v, parts));
     PTIO_TRY(check_parts(v, tuple, tensors, "sparse"));
     PTIO_TRY(read_dims(v, vet_item(v, tuple, tensors), "size", &sizes));
     v->c->dim_count -= sizes; /* only proven, not kept */
     if (tuple->count == tensors + 2) {
         ptio_ref coalesced = vet_item(v, tuple, tensors + 1);
-        VET_CHECK(v, vet_is_bool(coalesced) || coalesced == PTIO_NODE_NONE, "P8.coalesced",
-                  PICKLE_MALFORMED, "a sparse tensor's is_coalesced is %s",
-                  ptio_vet_kind_name(v, coalesced));
+        VET_CHECK(v, vet_is_bool(coalesced) || coalesced == PTIO_NODE_NONE, "P8.coalesced", PICKLE_MALFORMED,
+                  "a sparse tensor's is_coalesced is %s", ptio_vet_kind_name(v, coalesced));
     }
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;

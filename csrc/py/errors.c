@@ -10,14 +10,18 @@ ptio_status ptio_python_failed(ptio_error *err) {
     return ptio_fail(err, PTIO_E_CANCELLED, "python", PTIO_NO_OFFSET, "an exception is set");
 }
 
+/* More than any program has; a file made for it could name a million. */
+enum { MOST_NAMES = 10000 };
+
 /* ("module.name", ...) of every global that was refused, in stream order. */
 static PyObject *forbidden_names(const ptio_checkpoint *c) {
     PyObject *names = PyList_New(0);
-    for (size_t i = 0; names != NULL && i < c->forbidden_count; i++) {
+    for (size_t i = 0; names != NULL && i < c->forbidden_count && i < MOST_NAMES; i++) {
         const uint8_t *module_text, *name_text;
         size_t module_size, name_size;
         ptio_global_name(&c->graph, c->forbidden[i].node, &module_text, &module_size, &name_text, &name_size);
-        PyObject *module = ptio_shown_text(module_text, module_size), *name = ptio_shown_text(name_text, name_size);
+        PyObject *module = ptio_shown_text(module_text, module_size),
+                 *name = ptio_shown_text(name_text, name_size);
         PyObject *full = module && name ? PyUnicode_FromFormat("%U.%U", module, name) : NULL;
         if (full == NULL || PyList_Append(names, full) < 0) Py_CLEAR(names);
         Py_XDECREF(full);
@@ -31,8 +35,8 @@ static PyObject *forbidden_names(const ptio_checkpoint *c) {
 
 static PyObject *make_keywords(const ptio_error *err, PyObject *path, const ptio_checkpoint *c,
                                bool forbidden) {
-    PyObject *offset = err->offset == PTIO_NO_OFFSET ? Py_NewRef(Py_None)
-                                                     : PyLong_FromUnsignedLongLong(err->offset);
+    PyObject *offset =
+        err->offset == PTIO_NO_OFFSET ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(err->offset);
     PyObject *keywords = NULL;
     if (offset == NULL) return NULL;
     PyObject *record = err->record[0] == '\0' ? Py_NewRef(Py_None) : PyUnicode_FromString(err->record);
@@ -56,8 +60,7 @@ static void raise_ours(ptio_state *state, const ptio_error *err, PyObject *path,
     if (errors == NULL) return;
     class = PyObject_GetAttrString(errors, name);
     arguments = class == NULL ? NULL : Py_BuildValue("(s)", err->message);
-    keywords = arguments == NULL ? NULL
-                                 : make_keywords(err, path, c, strcmp(name, "ForbiddenError") == 0);
+    keywords = arguments == NULL ? NULL : make_keywords(err, path, c, strcmp(name, "ForbiddenError") == 0);
     exception = keywords == NULL ? NULL : PyObject_Call(class, arguments, keywords);
     if (exception != NULL) PyErr_SetObject(class, exception);
     Py_XDECREF(exception);
@@ -71,14 +74,11 @@ void ptio_raise(ptio_state *state, const ptio_error *err, PyObject *path, const 
     case PTIO_E_CANCELLED: /* the exception that stopped the work is set */
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_SystemError, "cancelled without an exception");
         return;
-    case PTIO_E_NO_MEMORY:
-        PyErr_NoMemory();
-        return;
+    case PTIO_E_NO_MEMORY: PyErr_NoMemory(); return;
     case PTIO_E_IO:
         errno = err->sys_errno;
         PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path == Py_None ? NULL : path);
         return;
-    default:
-        raise_ours(state, err, path, c);
+    default: raise_ours(state, err, path, c);
     }
 }

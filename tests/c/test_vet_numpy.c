@@ -220,6 +220,7 @@ static void arrays_that_are_refused(void) {
         BROKEN(ARRAY(F4, INT("1"), TEXT("abcd")), "b.", PICKLE_MALFORMED, "P8.numpy-data", "a str"),
         BROKEN(ARRAY(F4, INT("2"), "C\4abcd"), "b.", BOUNDS, "T1.numpy", "2 items of 4 bytes over 4 bytes"),
         BROKEN(ARRAY(F4, INT("4611686018427387905"), "C\4abcd"), "b.", BOUNDS, "T1.numpy", "over 4 bytes of data"),
+        BROKEN(ARRAY(DTYPE("S0"), INT("1048577"), "C\0"), "b.", LIMIT, "T4.numpy", "1048577 items without bytes"),
         BROKEN(ARRAY(OBJECT, INT("1"), "C\10abcdefgh"), "b.", PICKLE_MALFORMED, "P8.numpy-objects", "an object array's data is bytes"),
         BROKEN(ARRAY(OBJECT, INT("2"), LIST("N")), "b.", BOUNDS, "T1.numpy-objects", "2 items over 1 objects"),
         BROKEN(SCALAR(F4, "N"), "R.", PICKLE_MALFORMED, "P8.numpy-scalar", "a NumPy scalar's data is None"),
