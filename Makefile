@@ -40,7 +40,9 @@ lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sourc
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*/*.[ch]
 	$(PY) tools/check_layers.py
+	tests/c/check_ids.sh
 
 bench: $(VENV)/.built $(VENV)/.bench ## time and memory beside the other tools
 	$(PY) -m benchmarks

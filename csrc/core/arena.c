@@ -93,7 +93,8 @@ static bool grow_in_place(ptio_arena *arena, const void *items, size_t old_bytes
     return true;
 }
 
-static ptio_status move(ptio_arena *arena, void **items, size_t old_bytes, size_t new_bytes, ptio_error *err) {
+static ptio_status move(ptio_arena *arena, void **items, size_t old_bytes, size_t new_bytes,
+                        ptio_error *err) {
     void *moved;
     if (grow_in_place(arena, *items, old_bytes, new_bytes)) return PTIO_OK;
     ptio_arena_chunk **link = old_bytes >= LARGE ? find_large(arena, *items) : NULL;
@@ -111,7 +112,8 @@ ptio_status ptio_arena_grow(ptio_arena *arena, void **items, size_t *capacity, s
     wider = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
     if (wider < needed) wider = needed;
     if (wider < 16) wider = 16;
-    if (__builtin_mul_overflow(wider, item_size, &bytes) || bytes > PTRDIFF_MAX / 2) return ptio_no_memory(err);
+    if (__builtin_mul_overflow(wider, item_size, &bytes) || bytes > PTRDIFF_MAX / 2)
+        return ptio_no_memory(err);
     PTIO_TRY(move(arena, items, rounded(*capacity * item_size), rounded(bytes), err));
     *capacity = wider;
     return PTIO_OK;

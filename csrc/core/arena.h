@@ -15,7 +15,7 @@ typedef struct ptio_arena_chunk ptio_arena_chunk;
 typedef struct {
     ptio_arena_chunk *chunk; /* the one that pieces are taken from, then older ones */
     ptio_arena_chunk *large; /* arrays with a mapping of their own */
-} ptio_arena;              /* {0} is an empty arena */
+} ptio_arena;                /* {0} is an empty arena */
 
 /* Room for `bytes` without another chunk: where a size can be foreseen. */
 ptio_status ptio_arena_reserve(ptio_arena *arena, uint64_t bytes, ptio_error *err) PTIO_MUST_CHECK;

@@ -28,9 +28,7 @@ static inline bool PTIO_MUST_CHECK ptio_mul_u64(uint64_t a, uint64_t b, uint64_t
     return !__builtin_mul_overflow(a, b, product);
 }
 
-static inline uint16_t ptio_le16(const uint8_t *p) {
-    return (uint16_t)(p[0] | (uint16_t)(p[1] << 8));
-}
+static inline uint16_t ptio_le16(const uint8_t *p) { return (uint16_t)(p[0] | (uint16_t)(p[1] << 8)); }
 
 static inline uint32_t ptio_le32(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;

@@ -53,7 +53,8 @@ typedef struct {
     size_t size;
 } small_record;
 
-static ptio_status name_record(const ptio_checkpoint *c, uint32_t record, ptio_status status, ptio_error *err) {
+static ptio_status name_record(const ptio_checkpoint *c, uint32_t record, ptio_status status,
+                               ptio_error *err) {
     size_t length;
     if (status == PTIO_OK || record == PTIO_NO_RECORD || err->record[0] != '\0') return status;
     const uint8_t *name = ptio_zip_name(&c->index, record, &length);
@@ -83,7 +84,8 @@ static bool machine_is_big_endian(void) {
 
 /* Files of torch < 2.0 lack the record and were written by little-endian machines. */
 static ptio_status check_byte_order(ptio_checkpoint *c, const small_record *order, ptio_error *err) {
-    bool little = order->record == PTIO_NO_RECORD || (order->size == 6 && memcmp(order->text, "little", 6) == 0);
+    bool little =
+        order->record == PTIO_NO_RECORD || (order->size == 6 && memcmp(order->text, "little", 6) == 0);
     bool big = order->size == 3 && memcmp(order->text, "big", 3) == 0;
     PTIO_CHECK(little || big, "T6.order", err, METADATA_MALFORMED, PTIO_NO_OFFSET,
                "the byte order is neither 'little' nor 'big'");
@@ -97,9 +99,11 @@ static ptio_status check_version(ptio_checkpoint *c, const small_record *text, p
     uint32_t version = 0;
     (void)c;
     for (size_t i = 0; i < text->size && version < 1000; i++)
-        if (text->text[i] >= '0' && text->text[i] <= '9') version = version * 10 + (uint32_t)(text->text[i] - '0');
+        if (text->text[i] >= '0' && text->text[i] <= '9')
+            version = version * 10 + (uint32_t)(text->text[i] - '0');
     PTIO_CHECK(text->record == PTIO_NO_RECORD || (version >= 1 && version <= 10), "Z7.version", err,
-               FORMAT_UNSUPPORTED, PTIO_NO_OFFSET, "the archive's format version is %u, 1 to 10 are known", version);
+               FORMAT_UNSUPPORTED, PTIO_NO_OFFSET, "the archive's format version is %u, 1 to 10 are known",
+               version);
     return PTIO_OK;
 }
 
@@ -117,8 +121,8 @@ static ptio_status read_pickle(const ptio_source *source, ptio_checkpoint *c, co
                                ptio_error *err) {
     uint64_t size = c->index.records[c->pickle_record].usize;
     PTIO_CHECK(size <= limits->pickle_bytes, "R.pickle", err, LIMIT, PTIO_NO_OFFSET,
-               "the pickle has %llu bytes, at most %llu are read (limit pickle_bytes)", (unsigned long long)size,
-               (unsigned long long)limits->pickle_bytes);
+               "the pickle has %llu bytes, at most %llu are read (limit pickle_bytes)",
+               (unsigned long long)size, (unsigned long long)limits->pickle_bytes);
     PTIO_TRY(ptio_record_slurp(source, &c->index, c->pickle_record, limits->pickle_bytes, limits,
                                &c->pickle_block, err));
     c->pickle = ptio_block_bytes(c->pickle_block);
@@ -128,10 +132,11 @@ static ptio_status read_pickle(const ptio_source *source, ptio_checkpoint *c, co
 
 /* A stream that breaks off may still have named what it must not: that is the
  * worse news, so it comes first. */
-static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
+static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                 ptio_error *err) {
     ptio_error parse_error = *err, ignored;
-    bool refused = parse_error.status == PTIO_E_PICKLE_MALFORMED ||
-                   parse_error.status == PTIO_E_OPCODE_FORBIDDEN;
+    bool refused =
+        parse_error.status == PTIO_E_PICKLE_MALFORMED || parse_error.status == PTIO_E_OPCODE_FORBIDDEN;
     if (!refused || ptio_vet_globals(c, options, &ignored) != PTIO_OK || c->forbidden_count == 0)
         return parse_error.status;
     ptio_status status = ptio_vet_report_forbidden(c, err);
@@ -141,7 +146,8 @@ static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_optio
     return status;
 }
 
-static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
+static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                 ptio_error *err) {
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
                                 .inert_opcodes = options->inert,

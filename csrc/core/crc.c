@@ -8,9 +8,7 @@
 #include <libdeflate.h>
 #include <zlib.h>
 
-uint32_t ptio_crc32(uint32_t crc, const void *bytes, size_t n) {
-    return libdeflate_crc32(crc, bytes, n);
-}
+uint32_t ptio_crc32(uint32_t crc, const void *bytes, size_t n) { return libdeflate_crc32(crc, bytes, n); }
 
 uint32_t ptio_crc32_join(uint32_t crc_a, uint32_t crc_b, uint64_t length_b) {
     /* z_off_t may have 32 bits: bring long runs of B down to steps that fit. Appending

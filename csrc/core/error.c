@@ -80,8 +80,8 @@ ptio_status ptio_fail_errno(ptio_error *err, const char *call) {
     int code = errno;
     char buffer[256] = "";
     const char *text = _Generic(strerror_r(code, buffer, sizeof buffer),
-                                char *: error_text_gnu,
-                                int: error_text_posix)(strerror_r(code, buffer, sizeof buffer), buffer);
+        char *: error_text_gnu,
+        int: error_text_posix)(strerror_r(code, buffer, sizeof buffer), buffer);
     if (code == ENOMEM) return ptio_no_memory(err);
     ptio_fail(err, PTIO_E_IO, "io", PTIO_NO_OFFSET, "%s: %s", call, text);
     err->sys_errno = code;
@@ -101,7 +101,12 @@ void ptio_error_in_record(ptio_error *err, const void *name, size_t length) {
  * are not UTF-8. Surrogates decode, as pickles hold them. */
 static size_t decode_utf8(const uint8_t *p, size_t n, uint32_t *code) {
     static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xC0 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF8 ? 4 : 0;
+    size_t length = p[0] < 0x80   ? 1
+                    : p[0] < 0xC0 ? 0
+                    : p[0] < 0xE0 ? 2
+                    : p[0] < 0xF0 ? 3
+                    : p[0] < 0xF8 ? 4
+                                  : 0;
     if (length == 0 || length > n) return 0;
     uint32_t value = length == 1 ? p[0] : p[0] & (0x7Fu >> length);
     for (size_t i = 1; i < length; i++) {
@@ -120,8 +125,8 @@ static bool needs_escape(uint32_t code) {
     if (code < 0x7F) return false;
     return code <= 0x9F || code == 0xAD || code == 0x61C || code == 0x180E ||
            (code >= 0x200B && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) ||
-           (code >= 0x2060 && code <= 0x206F) || (code >= 0xD800 && code <= 0xDFFF) ||
-           code == 0xFEFF || (code >= 0xFFF9 && code <= 0xFFFB) || (code >= 0xE0000 && code <= 0xE0FFF);
+           (code >= 0x2060 && code <= 0x206F) || (code >= 0xD800 && code <= 0xDFFF) || code == 0xFEFF ||
+           (code >= 0xFFF9 && code <= 0xFFFB) || (code >= 0xE0000 && code <= 0xE0FFF);
 }
 
 const char *ptio_quote(char *out, const void *text, size_t length) {

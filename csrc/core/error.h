@@ -25,9 +25,9 @@ typedef enum {
 
 typedef struct {
     ptio_status status;
-    int sys_errno;      /* of a PTIO_E_IO */
-    const char *check;  /* id of the check that failed ("Z4.count"), never NULL */
-    uint64_t offset;    /* byte of the file where the check is one of F or Z, else of the record */
+    int sys_errno;     /* of a PTIO_E_IO */
+    const char *check; /* id of the check that failed ("Z4.count"), never NULL */
+    uint64_t offset;   /* byte of the file where the check is one of F or Z, else of the record */
     char record[PTIO_ERROR_RECORD]; /* member of the archive, escaped */
     char message[PTIO_ERROR_TEXT];
 } ptio_error;
@@ -70,9 +70,9 @@ bool ptio_check_is_on(const char *id);
     } while (0)
 
 /* Hands a failure on. */
-#define PTIO_TRY(call)                                             \
-    do {                                                           \
-        ptio_status status_of_call_ = (call);                      \
+#define PTIO_TRY(call)                                                         \
+    do {                                                                       \
+        ptio_status status_of_call_ = (call);                                  \
         if (PTIO_UNLIKELY(status_of_call_ != PTIO_OK)) return status_of_call_; \
     } while (0)
 

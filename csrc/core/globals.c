@@ -21,22 +21,23 @@ static int compare(const char *entry, const uint8_t *text, size_t size) {
     return order != 0 ? order : (entry_size > size) - (entry_size < size);
 }
 
-uint32_t ptio_global_find(const uint8_t *module, size_t module_size, const uint8_t *name,
-                          size_t name_size) {
+uint32_t ptio_global_find(const uint8_t *module, size_t module_size, const uint8_t *name, size_t name_size) {
     uint32_t low = 0, high = ptio_global_count();
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         int order = compare(globals[middle].module, module, module_size);
         if (order == 0) order = compare(globals[middle].name, name, name_size);
         if (order == 0) return middle;
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return PTIO_NO_GLOBAL;
 }
 
-void ptio_global_name(const ptio_graph *graph, ptio_ref ref, const uint8_t **module,
-                      size_t *module_size, const uint8_t **name, size_t *name_size) {
+void ptio_global_name(const ptio_graph *graph, ptio_ref ref, const uint8_t **module, size_t *module_size,
+                      const uint8_t **name, size_t *name_size) {
     const ptio_node *node = &graph->nodes[ref];
     if (node->kind == PTIO_N_STACK_GLOBAL || node->kind == PTIO_N_OPAQUE_STACK) {
         const ptio_node *first = &graph->nodes[node->a], *second = &graph->nodes[node->b];

@@ -5,8 +5,7 @@
  * or more. Pages that stay untouched cost nothing, copies while growing do. */
 enum { BYTES_PER_NODE = 7, MOST_FORESEEN = 1 << 25 };
 
-ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size,
-                            ptio_error *err) {
+ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size, ptio_error *err) {
     void *nodes = NULL;
     size_t capacity = 0;
     void *refs = NULL;
@@ -42,7 +41,6 @@ void ptio_graph_free(ptio_graph *graph) {
 }
 
 uint64_t ptio_graph_bytes(const ptio_graph *graph) {
-    return (uint64_t)graph->count * sizeof(ptio_node) +
-           (uint64_t)graph->ref_count * sizeof(ptio_ref) + graph->unescaped_size +
-           (uint64_t)graph->global_count * sizeof(ptio_global_use);
+    return (uint64_t)graph->count * sizeof(ptio_node) + (uint64_t)graph->ref_count * sizeof(ptio_ref) +
+           graph->unescaped_size + (uint64_t)graph->global_count * sizeof(ptio_global_use);
 }

@@ -52,28 +52,28 @@ typedef enum {
     PTIO_N_APPEND,       /* fills: [a = target, first, count] */
     PTIO_N_SETITEM,      /*        count = keys and values together */
     PTIO_N_ADD,
-    PTIO_N_BUILD,        /*        count = 1, the state */
+    PTIO_N_BUILD, /*        count = 1, the state */
     /* --- what vetting turns GLOBAL, PERSID, CALL ... into --- */
-    PTIO_N_MARKER,      /* a known global that is no value [sub = global] */
-    PTIO_N_NAMED,       /* a value that is its name: qscheme, layout [sub = global] */
-    PTIO_N_DTYPE,       /* torch dtype [sub = dtype] */
-    PTIO_N_STORAGE,     /* [a = storage] */
-    PTIO_N_TENSOR,      /* [a = tensor] */
-    PTIO_N_MADE,        /* result of a vetted call [sub = maker, a = maker's own, b = argument
+    PTIO_N_MARKER,       /* a known global that is no value [sub = global] */
+    PTIO_N_NAMED,        /* a value that is its name: qscheme, layout [sub = global] */
+    PTIO_N_DTYPE,        /* torch dtype [sub = dtype] */
+    PTIO_N_STORAGE,      /* [a = storage] */
+    PTIO_N_TENSOR,       /* [a = tensor] */
+    PTIO_N_MADE,         /* result of a vetted call [sub = maker, a = maker's own, b = argument
                            tuple or PTIO_NODE_NONE where the builder needs none, fills] */
-    PTIO_N_SAME,        /* another node's value [a = node] */
-    PTIO_N_OPAQUE,      /* unknown class or function, as data [a = GLOBAL's own fields] */
+    PTIO_N_SAME,         /* another node's value [a = node] */
+    PTIO_N_OPAQUE,       /* unknown class or function, as data [a = GLOBAL's own fields] */
     PTIO_N_OPAQUE_STACK, /* the same from STACK_GLOBAL [a, b] */
-    PTIO_N_OPAQUE_CALL, /* a call of unknown code, as data [a = callee, b, fills; sub = 1: keywords] */
-    PTIO_N_DROPPED      /* a fill that has had its effect */
+    PTIO_N_OPAQUE_CALL,  /* a call of unknown code, as data [a = callee, b, fills; sub = 1: keywords] */
+    PTIO_N_DROPPED       /* a fill that has had its effect */
 } ptio_node_kind;
 
 enum {
-    PTIO_F_ASCII = 1,   /* STR: no byte above 0x7F */
-    PTIO_F_NEEDED = 2,  /* part of the result, or of something that makes it */
+    PTIO_F_ASCII = 1,    /* STR: no byte above 0x7F */
+    PTIO_F_NEEDED = 2,   /* part of the result, or of something that makes it */
     PTIO_F_HASHABLE = 4, /* MADE: may be a dict key */
-    PTIO_F_OPEN = 8,    /* depth walk: on the path from the root */
-    PTIO_F_COPIED = 16  /* LIST, DICT: a call has copied its items, so none may follow */
+    PTIO_F_OPEN = 8,     /* depth walk: on the path from the root */
+    PTIO_F_COPIED = 16   /* LIST, DICT: a call has copied its items, so none may follow */
 };
 
 typedef struct {
@@ -102,7 +102,7 @@ typedef struct {
 } ptio_global_use;
 
 typedef struct {
-    ptio_arena arena; /* of the graph, and of what vetting adds to it */
+    ptio_arena arena;      /* of the graph, and of what vetting adds to it */
     const uint8_t *pickle; /* not owned */
     uint64_t pickle_size;
 

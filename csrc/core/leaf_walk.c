@@ -30,7 +30,11 @@ static bool is_sequence(const ptio_node *node) {
 
 static bool has_items(const ptio_node *node) {
     switch (node->kind) {
-    case PTIO_N_TUPLE: case PTIO_N_FROZENSET: case PTIO_N_LIST: case PTIO_N_DICT: case PTIO_N_SET:
+    case PTIO_N_TUPLE:
+    case PTIO_N_FROZENSET:
+    case PTIO_N_LIST:
+    case PTIO_N_DICT:
+    case PTIO_N_SET:
     case PTIO_N_OPAQUE_CALL: return true;
     case PTIO_N_MADE:
         return node->sub == PTIO_MAKE_ORDERED_DICT || node->sub == PTIO_MAKE_DEFAULT_DICT ||
@@ -101,8 +105,10 @@ static ptio_status take_item(walk *w, level *l) {
     const ptio_graph *graph = &w->c->graph;
     ptio_step *step = &w->path[w->depth - 1];
     *step = (ptio_step){PTIO_NO_NODE, l->position};
-    if (l->pairs) step->key = ptio_follow(graph, graph->refs[l->at++]);
-    else l->position++;
+    if (l->pairs)
+        step->key = ptio_follow(graph, graph->refs[l->at++]);
+    else
+        l->position++;
     ptio_ref item = ptio_follow(graph, graph->refs[l->at++]);
     return has_items(&graph->nodes[item]) ? enter(w, item)
                                           : w->visit(w->context, w->path, w->depth, item, w->err);
@@ -114,14 +120,16 @@ static ptio_status run(walk *w) {
     PTIO_TRY(enter(w, root));
     while (w->depth > 0) {
         level *l = &w->levels[w->depth - 1];
-        if (l->at < l->end) PTIO_TRY(take_item(w, l));
-        else if (!next_run(w, l)) w->depth--;
+        if (l->at < l->end)
+            PTIO_TRY(take_item(w, l));
+        else if (!next_run(w, l))
+            w->depth--;
     }
     return PTIO_OK;
 }
 
 ptio_status ptio_walk_leaves(const ptio_checkpoint *c, ptio_leaf_visit visit, void *context,
-                              ptio_error *err) {
+                             ptio_error *err) {
     walk w = {.c = c, .visit = visit, .context = context, .err = err};
     w.entered = ptio_alloc_zeroed(c->graph.count, 1);
     if (w.entered == NULL) return ptio_no_memory(err);

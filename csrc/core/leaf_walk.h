@@ -11,14 +11,14 @@
 #include "checkpoint.h"
 
 typedef struct {
-    ptio_ref key;      /* PTIO_NO_NODE: a position */
+    ptio_ref key; /* PTIO_NO_NODE: a position */
     uint64_t position;
 } ptio_step;
 
 /* A TENSOR, a STORAGE that is a value of its own, or anything else that holds
  * nothing further. */
-typedef ptio_status (*ptio_leaf_visit)(void *context, const ptio_step *path, size_t length,
-                                       ptio_ref leaf, ptio_error *err);
+typedef ptio_status (*ptio_leaf_visit)(void *context, const ptio_step *path, size_t length, ptio_ref leaf,
+                                       ptio_error *err);
 
 ptio_status ptio_walk_leaves(const ptio_checkpoint *checkpoint, ptio_leaf_visit visit, void *context,
                              ptio_error *err) PTIO_MUST_CHECK;

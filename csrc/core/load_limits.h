@@ -19,9 +19,13 @@ typedef struct {
     uint64_t hash_work;      /* pairs of equal hashes among dict keys and set members */
 } ptio_limits;
 
-#define PTIO_LIMITS_DEFAULT                                                                    \
-    ((ptio_limits){.pickle_bytes = UINT64_C(512) << 20, .objects = UINT64_C(50) * 1000 * 1000, \
-                   .object_bytes = 0, .inflated_bytes = 0, .depth = 1000, .hash_work = 1000000})
+#define PTIO_LIMITS_DEFAULT                               \
+    ((ptio_limits){.pickle_bytes = UINT64_C(512) << 20,   \
+                   .objects = UINT64_C(50) * 1000 * 1000, \
+                   .object_bytes = 0,                     \
+                   .inflated_bytes = 0,                   \
+                   .depth = 1000,                         \
+                   .hash_work = 1000000})
 
 /* The value of an automatic limit for a file of file_size bytes. */
 static inline uint64_t ptio_limit_for_file(uint64_t limit, uint64_t file_size) {

@@ -10,8 +10,7 @@ enum { FAR = 64, FIRST_SPARSE = 64 };
 static size_t slot_of(const ptio_memo *memo, uint32_t index) {
     size_t mask = memo->sparse_capacity - 1;
     size_t at = (size_t)ptio_hash(&memo->key, &index, sizeof index) & mask;
-    while (memo->sparse[at].node != PTIO_NO_NODE && memo->sparse[at].index != index)
-        at = (at + 1) & mask;
+    while (memo->sparse[at].node != PTIO_NO_NODE && memo->sparse[at].index != index) at = (at + 1) & mask;
     return at;
 }
 
@@ -51,8 +50,7 @@ ptio_status ptio_memo_reserve(ptio_memo *memo, size_t entries, ptio_error *err) 
 
 ptio_status ptio_memo_put_far(ptio_memo *memo, uint32_t index, ptio_ref node, ptio_error *err) {
     if (index >= memo->dense_count) {
-        bool known_sparse = memo->sparse_count > 0 &&
-                            memo->sparse[slot_of(memo, index)].node != PTIO_NO_NODE;
+        bool known_sparse = memo->sparse_count > 0 && memo->sparse[slot_of(memo, index)].node != PTIO_NO_NODE;
         if (known_sparse || index > 2 * (uint64_t)memo->entries + FAR)
             return sparse_put(memo, index, node, err);
         PTIO_TRY(ptio_memo_reserve(memo, (size_t)index + 1, err));

@@ -51,8 +51,7 @@ void *ptio_realloc(void *block, size_t count, size_t size) {
 
 void ptio_free(void *block) { free(block); }
 
-ptio_status ptio_grow(void **items, size_t *capacity, size_t needed, size_t item_size,
-                      ptio_error *err) {
+ptio_status ptio_grow(void **items, size_t *capacity, size_t needed, size_t item_size, ptio_error *err) {
     if (needed <= *capacity) return PTIO_OK;
     size_t wider = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
     if (wider < 16) wider = 16;

@@ -62,6 +62,8 @@ void *ptio_pages_resize(void *block, size_t old_size, size_t new_size) {
 }
 
 void ptio_pages_free(void *block, size_t size) {
-    if (is_mapped(size)) munmap(block, size);
-    else ptio_free(block);
+    if (is_mapped(size))
+        munmap(block, size);
+    else
+        ptio_free(block);
 }

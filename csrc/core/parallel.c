@@ -62,8 +62,7 @@ static bool run_next(work_pool *pool, unsigned number) {
 
 static void *worker_main(void *argument) {
     pool_worker *self = argument;
-    while (run_next(self->pool, self->number)) {
-    }
+    while (run_next(self->pool, self->number)) {}
     return NULL;
 }
 

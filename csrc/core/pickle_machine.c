@@ -7,12 +7,10 @@
 const char *ptio_opcode_name(uint8_t opcode) {
     switch (opcode) {
 #define OPCODE(byte, name, protocol, handler) \
-    case byte:                                \
-        return #name;
+    case byte: return #name;
 #include "opcodes.def"
 #undef OPCODE
-    default:
-        return NULL;
+    default: return NULL;
     }
 }
 
@@ -23,9 +21,8 @@ const char *ptio_machine_opcode(const ptio_machine *m) {
 
 ptio_status ptio_machine_short(ptio_machine *m, uint64_t needed) {
     uint64_t left = (uint64_t)(m->limit - m->at);
-    MACHINE_CHECK(m, m->limit == m->end, "P4.crosses",
-                  "%s needs %llu bytes, its frame has %llu left", ptio_machine_opcode(m),
-                  (unsigned long long)needed, (unsigned long long)left);
+    MACHINE_CHECK(m, m->limit == m->end, "P4.crosses", "%s needs %llu bytes, its frame has %llu left",
+                  ptio_machine_opcode(m), (unsigned long long)needed, (unsigned long long)left);
     return ptio_fail(m->err, PTIO_E_PICKLE_MALFORMED, "P1.short", MACHINE_OFFSET(m),
                      "%s needs %llu bytes, the pickle has %llu left", ptio_machine_opcode(m),
                      (unsigned long long)needed, (unsigned long long)left);
@@ -33,7 +30,8 @@ ptio_status ptio_machine_short(ptio_machine *m, uint64_t needed) {
 
 ptio_status ptio_machine_more_stack(ptio_machine *m) {
     void *stack = m->stack;
-    PTIO_TRY(ptio_arena_grow(&m->graph->arena, &stack, &m->stack_capacity, m->height + 256, sizeof(ptio_ref), m->err));
+    PTIO_TRY(ptio_arena_grow(&m->graph->arena, &stack, &m->stack_capacity, m->height + 256, sizeof(ptio_ref),
+                             m->err));
     m->stack = stack;
     return PTIO_OK;
 }
@@ -42,12 +40,14 @@ ptio_status ptio_machine_more_nodes(ptio_machine *m) {
     ptio_graph *graph = m->graph;
     void *nodes = graph->nodes;
     PTIO_CHECK(graph->count - PTIO_FIRST_FREE_NODE < m->options->max_nodes && graph->count < PTIO_NO_NODE,
-               "R.objects", m->err, LIMIT, MACHINE_OFFSET(m), "the pickle makes more than %llu objects (limit objects)",
+               "R.objects", m->err, LIMIT, MACHINE_OFFSET(m),
+               "the pickle makes more than %llu objects (limit objects)",
                (unsigned long long)ptio_min_u64(m->options->max_nodes, PTIO_NO_NODE));
-    PTIO_CHECK(ptio_graph_bytes(graph) <= m->options->max_bytes, "R.graph", m->err, LIMIT,
-               MACHINE_OFFSET(m), "the pickle's objects need more than %llu bytes (limit object_bytes)",
+    PTIO_CHECK(ptio_graph_bytes(graph) <= m->options->max_bytes, "R.graph", m->err, LIMIT, MACHINE_OFFSET(m),
+               "the pickle's objects need more than %llu bytes (limit object_bytes)",
                (unsigned long long)m->options->max_bytes);
-    PTIO_TRY(ptio_arena_grow(&graph->arena, &nodes, &graph->capacity, graph->count + 1, sizeof(ptio_node), m->err));
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &nodes, &graph->capacity, graph->count + 1, sizeof(ptio_node),
+                             m->err));
     graph->nodes = nodes;
     graph->capacity = (size_t)ptio_min_u64(graph->capacity, PTIO_NO_NODE); /* no ref may wrap around */
     return PTIO_OK;
@@ -82,7 +82,7 @@ ptio_status ptio_machine_push_global(ptio_machine *m, uint64_t text, uint64_t mo
     ptio_node *node;
     void *uses = graph->globals;
     PTIO_TRY(ptio_arena_grow(&graph->arena, &uses, &graph->global_capacity, graph->global_count + 1,
-                       sizeof(ptio_global_use), m->err));
+                             sizeof(ptio_global_use), m->err));
     graph->globals = uses;
     PTIO_TRY(machine_push_node(m, PTIO_N_GLOBAL, &node));
     node->a = (uint32_t)(module_size | name_size << 16);
@@ -136,8 +136,8 @@ ptio_status ptio_machine_fill_from_mark(ptio_machine *m, uint8_t kind) {
     size_t n = 0;
     ptio_ref target;
     PTIO_TRY(machine_mark(m, &n));
-    MACHINE_CHECK(m, m->fence > m->marks[m->mark_count - 1], "P3.fill",
-                  "%s finds no object below its MARK", ptio_machine_opcode(m));
+    MACHINE_CHECK(m, m->fence > m->marks[m->mark_count - 1], "P3.fill", "%s finds no object below its MARK",
+                  ptio_machine_opcode(m));
     target = m->stack[m->fence - 1];
     if (n > 0) PTIO_TRY(ptio_machine_fill(m, kind, target, n));
     machine_drop_to_mark(m);
@@ -152,8 +152,7 @@ ptio_status ptio_machine_tuple_of_mark(ptio_machine *m, ptio_ref *tuple) {
     return PTIO_OK;
 }
 
-ptio_status ptio_machine_push_call(ptio_machine *m, uint8_t kind, ptio_ref callee,
-                                   ptio_ref arguments) {
+ptio_status ptio_machine_push_call(ptio_machine *m, uint8_t kind, ptio_ref callee, ptio_ref arguments) {
     ptio_node *node;
     MACHINE_CHECK(m, m->graph->nodes[arguments].kind == PTIO_N_TUPLE, "P8.tuple",
                   "%s with arguments that are not a tuple", ptio_machine_opcode(m));

@@ -20,7 +20,7 @@ typedef struct {
     ptio_graph *graph;
     ptio_ref *stack;
     size_t height, stack_capacity;
-    size_t fence; /* stack height at the innermost mark: nothing below may be popped */
+    size_t fence;  /* stack height at the innermost mark: nothing below may be popped */
     size_t *marks; /* fences of the outer marks */
     size_t mark_count, mark_capacity;
     ptio_memo memo;
@@ -66,8 +66,8 @@ static inline ptio_status PTIO_MUST_CHECK machine_top(ptio_machine *m, ptio_ref 
 }
 
 /* A fresh node, not pushed; *node stays valid until the next one is made. */
-static inline ptio_status PTIO_MUST_CHECK machine_node(ptio_machine *m, uint8_t kind,
-                                                       ptio_node **node, ptio_ref *ref) {
+static inline ptio_status PTIO_MUST_CHECK machine_node(ptio_machine *m, uint8_t kind, ptio_node **node,
+                                                       ptio_ref *ref) {
     ptio_graph *graph = m->graph;
     if (PTIO_UNLIKELY(graph->count == graph->capacity)) PTIO_TRY(ptio_machine_more_nodes(m));
     *ref = (ptio_ref)graph->count++;
@@ -77,8 +77,7 @@ static inline ptio_status PTIO_MUST_CHECK machine_node(ptio_machine *m, uint8_t 
 }
 
 /* A fresh node on top of the stack. */
-static inline ptio_status PTIO_MUST_CHECK machine_push_node(ptio_machine *m, uint8_t kind,
-                                                            ptio_node **node) {
+static inline ptio_status PTIO_MUST_CHECK machine_push_node(ptio_machine *m, uint8_t kind, ptio_node **node) {
     ptio_ref ref;
     PTIO_TRY(machine_node(m, kind, node, &ref));
     return machine_push(m, ref);
@@ -91,9 +90,11 @@ static inline ptio_status PTIO_MUST_CHECK machine_refs(ptio_machine *m, size_t n
     if (PTIO_LIKELY(n <= graph->ref_capacity - graph->ref_count)) return PTIO_OK;
     PTIO_CHECK(graph->ref_count + n < UINT32_MAX, "R.refs", m->err, LIMIT, MACHINE_OFFSET(m),
                "containers hold more than %u items", UINT32_MAX);
-    PTIO_TRY(ptio_arena_grow(&graph->arena, &refs, &graph->ref_capacity, graph->ref_count + n, sizeof(ptio_ref), m->err));
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &refs, &graph->ref_capacity, graph->ref_count + n,
+                             sizeof(ptio_ref), m->err));
     graph->refs = refs;
-    graph->ref_capacity = (size_t)ptio_min_u64(graph->ref_capacity, UINT32_MAX); /* no index may wrap around */
+    graph->ref_capacity =
+        (size_t)ptio_min_u64(graph->ref_capacity, UINT32_MAX); /* no index may wrap around */
     return PTIO_OK;
 }
 
@@ -110,7 +111,8 @@ static inline void machine_drop_to_mark(ptio_machine *m) {
 }
 
 /* A node whose children are the n topmost objects, which stay on the stack. */
-static inline ptio_status PTIO_MUST_CHECK machine_gather(ptio_machine *m, uint8_t kind, size_t n, ptio_ref *ref) {
+static inline ptio_status PTIO_MUST_CHECK machine_gather(ptio_machine *m, uint8_t kind, size_t n,
+                                                         ptio_ref *ref) {
     ptio_graph *graph = m->graph;
     ptio_node *node;
     PTIO_TRY(machine_refs(m, n));
@@ -123,7 +125,8 @@ static inline ptio_status PTIO_MUST_CHECK machine_gather(ptio_machine *m, uint8_
 }
 
 /* Pushes text that lies at `text` inside the pickle or among the unescaped. */
-ptio_status ptio_machine_push_text(ptio_machine *m, uint8_t kind, uint64_t text, uint64_t size) PTIO_MUST_CHECK;
+ptio_status ptio_machine_push_text(ptio_machine *m, uint8_t kind, uint64_t text,
+                                   uint64_t size) PTIO_MUST_CHECK;
 
 /* STR nodes hold proven UTF-8: checks it (P15) and notes whether it is ASCII. */
 ptio_status ptio_machine_push_str(ptio_machine *m, uint64_t text, uint64_t size) PTIO_MUST_CHECK;
@@ -143,7 +146,8 @@ ptio_status ptio_machine_fill_from_mark(ptio_machine *m, uint8_t kind) PTIO_MUST
 /* A tuple of everything above the mark, which goes. */
 ptio_status ptio_machine_tuple_of_mark(ptio_machine *m, ptio_ref *tuple) PTIO_MUST_CHECK;
 /* CALL, NEWOBJ ...: a node with callee and arguments on the stack. */
-ptio_status ptio_machine_push_call(ptio_machine *m, uint8_t kind, ptio_ref callee, ptio_ref arguments) PTIO_MUST_CHECK;
+ptio_status ptio_machine_push_call(ptio_machine *m, uint8_t kind, ptio_ref callee,
+                                   ptio_ref arguments) PTIO_MUST_CHECK;
 
 /* The opcodes with text arguments (protocol 0), in pickle_text.c. */
 ptio_status ptio_op_int(ptio_machine *m);

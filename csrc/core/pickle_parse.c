@@ -186,7 +186,9 @@ static ptio_status fill_top(ptio_machine *m, uint8_t kind, size_t n) {
 static inline ptio_status op_append(ptio_machine *m) { return fill_top(m, PTIO_N_APPEND, 1); }
 static inline ptio_status op_setitem(ptio_machine *m) { return fill_top(m, PTIO_N_SETITEM, 2); }
 static inline ptio_status op_build(ptio_machine *m) { return fill_top(m, PTIO_N_BUILD, 1); }
-static inline ptio_status op_appends(ptio_machine *m) { return ptio_machine_fill_from_mark(m, PTIO_N_APPEND); }
+static inline ptio_status op_appends(ptio_machine *m) {
+    return ptio_machine_fill_from_mark(m, PTIO_N_APPEND);
+}
 static inline ptio_status op_additems(ptio_machine *m) { return ptio_machine_fill_from_mark(m, PTIO_N_ADD); }
 
 static inline ptio_status op_setitems(ptio_machine *m) {
@@ -199,7 +201,8 @@ static inline ptio_status op_setitems(ptio_machine *m) {
 static inline ptio_status op_mark(ptio_machine *m) {
     if (PTIO_UNLIKELY(m->mark_count == m->mark_capacity)) {
         void *marks = m->marks;
-        PTIO_TRY(ptio_arena_grow(&m->graph->arena, &marks, &m->mark_capacity, m->mark_count + 16, sizeof *m->marks, m->err));
+        PTIO_TRY(ptio_arena_grow(&m->graph->arena, &marks, &m->mark_capacity, m->mark_count + 16,
+                                 sizeof *m->marks, m->err));
         m->marks = marks;
     }
     m->marks[m->mark_count++] = m->fence;
@@ -321,8 +324,8 @@ static ptio_status op_stack_global(ptio_machine *m) {
     PTIO_TRY(machine_pop(m, &module));
     MACHINE_CHECK(m, is_str(m, module) && is_str(m, name), "P7.stack-global",
                   "STACK_GLOBAL with a module or name that is not a str");
-    MACHINE_CHECK(m, m->graph->nodes[module].a <= MAX_NAME && m->graph->nodes[name].a <= MAX_NAME, "P7.length",
-                  "STACK_GLOBAL with a module or name over %d bytes", MAX_NAME);
+    MACHINE_CHECK(m, m->graph->nodes[module].a <= MAX_NAME && m->graph->nodes[name].a <= MAX_NAME,
+                  "P7.length", "STACK_GLOBAL with a module or name over %d bytes", MAX_NAME);
     PTIO_TRY(ptio_machine_push_global(m, 0, 0, 0));
     ptio_node *node = &m->graph->nodes[m->graph->count - 1];
     node->kind = PTIO_N_STACK_GLOBAL;
@@ -354,12 +357,12 @@ static ptio_status op_frame(ptio_machine *m) {
 
 static ptio_status op_stop(ptio_machine *m) {
     MACHINE_CHECK(m, m->mark_count == 0, "P3.stop-mark", "STOP with a MARK that was never closed");
-    MACHINE_CHECK(m, m->height == 1, "P3.stop", "STOP with %zu objects on the stack instead of 1",
-                  m->height);
+    MACHINE_CHECK(m, m->height == 1, "P3.stop", "STOP with %zu objects on the stack instead of 1", m->height);
     MACHINE_CHECK(m, m->at == m->end, "P3.trailing", "%llu bytes follow STOP",
                   (unsigned long long)(m->end - m->at));
-    PTIO_CHECK(m->graph->count - PTIO_FIRST_FREE_NODE <= m->options->max_nodes, "R.objects-total", m->err, LIMIT,
-               MACHINE_OFFSET(m), "the pickle makes %zu objects, at most %llu are allowed (limit objects)",
+    PTIO_CHECK(m->graph->count - PTIO_FIRST_FREE_NODE <= m->options->max_nodes, "R.objects-total", m->err,
+               LIMIT, MACHINE_OFFSET(m),
+               "the pickle makes %zu objects, at most %llu are allowed (limit objects)",
                m->graph->count - PTIO_FIRST_FREE_NODE, (unsigned long long)m->options->max_nodes);
     m->graph->root = m->stack[0];
     m->stopped = true;
@@ -381,8 +384,7 @@ static ptio_status op_stop(ptio_machine *m) {
 static ptio_status machine_step(ptio_machine *m) {
     switch (*m->opcode) {
 #define OPCODE(byte, name, protocol, handler) \
-    case byte:                                \
-        return op_##handler(m);
+    case byte: return op_##handler(m);
 #include "opcodes.def"
 #undef OPCODE
     default:
@@ -405,8 +407,7 @@ static ptio_status machine_run(ptio_machine *m) {
     return PTIO_OK;
 }
 
-static ptio_status run_from_start(ptio_machine *m, const uint8_t *pickle, uint64_t size,
-                                  ptio_graph *graph) {
+static ptio_status run_from_start(ptio_machine *m, const uint8_t *pickle, uint64_t size, ptio_graph *graph) {
     m->start = m->at = m->opcode = pickle;
     m->end = m->limit = pickle + size;
     m->graph = graph;

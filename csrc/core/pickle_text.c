@@ -50,8 +50,7 @@ static ptio_status check_decimal(ptio_machine *m, const uint8_t *text, size_t si
     size_t digits = size - sign;
     char quoted[PTIO_QUOTED];
     MACHINE_CHECK(m, digits > 0 && digits_at(text + sign, digits) == digits, "P2.decimal",
-                  "%s '%s' is no decimal number", ptio_machine_opcode(m),
-                  ptio_quote(quoted, text, size));
+                  "%s '%s' is no decimal number", ptio_machine_opcode(m), ptio_quote(quoted, text, size));
     MACHINE_CHECK(m, digits <= MAX_DIGITS, "P2.digits", "an integer of %zu digits, at most %d are read",
                   digits, MAX_DIGITS);
     return PTIO_OK;
@@ -96,8 +95,7 @@ ptio_status ptio_op_long(ptio_machine *m) {
 static bool is_float_text(const uint8_t *text, size_t size) {
     size_t at = size > 0 && text[0] == '-';
     size_t whole = digits_at(text + at, size - at), fraction = 0;
-    if (size - at == 3 && (memcmp(text + at, "inf", 3) == 0 || memcmp(text + at, "nan", 3) == 0))
-        return true;
+    if (size - at == 3 && (memcmp(text + at, "inf", 3) == 0 || memcmp(text + at, "nan", 3) == 0)) return true;
     at += whole;
     if (at < size && text[at] == '.') {
         fraction = digits_at(text + at + 1, size - at - 1);
@@ -148,7 +146,8 @@ ptio_status ptio_op_float(ptio_machine *m) {
 static ptio_status reserve_unescaped(ptio_machine *m, size_t size) {
     ptio_graph *graph = m->graph;
     void *bytes = graph->unescaped;
-    PTIO_TRY(ptio_arena_grow(&graph->arena, &bytes, &graph->unescaped_capacity, graph->unescaped_size + size, 1, m->err));
+    PTIO_TRY(ptio_arena_grow(&graph->arena, &bytes, &graph->unescaped_capacity, graph->unescaped_size + size,
+                             1, m->err));
     graph->unescaped = bytes;
     return PTIO_OK;
 }
@@ -202,8 +201,7 @@ ptio_status ptio_op_string(ptio_machine *m) {
     size_t size;
     ptio_graph *graph = m->graph;
     PTIO_TRY(take_line(m, MAX_TEXT, &line, &size));
-    MACHINE_CHECK(m,
-                  size >= 2 && (line[0] == '\'' || line[0] == '"') && line[size - 1] == line[0],
+    MACHINE_CHECK(m, size >= 2 && (line[0] == '\'' || line[0] == '"') && line[size - 1] == line[0],
                   "P2.quotes", "STRING without matching quotes");
     PTIO_TRY(reserve_unescaped(m, size));
     size_t begin = graph->unescaped_size;

@@ -10,7 +10,6 @@
 #include "crc.h"
 #include "memory.h"
 
-
 /* What local header, alignment and descriptor add to a payload, but for odd files: a
  * record that needs more is read by itself. */
 #define USUAL_MARGIN (UINT64_C(8) << 10)
@@ -45,7 +44,8 @@ ptio_status ptio_plan_sort(const ptio_zip_index *index, ptio_plan_item *items, u
     if (is_sorted(index, items, count)) return PTIO_OK;
     placed *places = ptio_alloc(count, sizeof *places);
     if (places == NULL) return ptio_no_memory(err);
-    for (uint32_t i = 0; i < count; i++) places[i] = (placed){index->records[items[i].record].header, items[i]};
+    for (uint32_t i = 0; i < count; i++)
+        places[i] = (placed){index->records[items[i].record].header, items[i]};
     qsort(places, count, sizeof *places, compare_places);
     for (uint32_t i = 0; i < count; i++) items[i] = places[i].item;
     ptio_free(places);
@@ -76,8 +76,14 @@ static ptio_status add_chunks(const ptio_zip_index *index, ptio_read_plan *plan,
     uint64_t size = index->records[plan->items[item].record].csize;
     for (uint64_t begin = 0; begin < size; begin += PTIO_CHUNK) {
         uint64_t length = ptio_min_u64(size - begin, PTIO_CHUNK);
-        PTIO_TRY(add_unit(plan, (ptio_plan_unit){.first = item, .count = 1, .chunk = true, .begin = begin,
-                                                 .length = length, .payload = length}, err));
+        PTIO_TRY(add_unit(plan,
+                          (ptio_plan_unit){.first = item,
+                                           .count = 1,
+                                           .chunk = true,
+                                           .begin = begin,
+                                           .length = length,
+                                           .payload = length},
+                          err));
     }
     return PTIO_OK;
 }
@@ -104,7 +110,8 @@ static ptio_plan_unit collect_run(const ptio_zip_index *index, const ptio_read_p
     return unit;
 }
 
-ptio_status ptio_plan_make(const ptio_zip_index *index, uint64_t slab, ptio_read_plan *plan, ptio_error *err) {
+ptio_status ptio_plan_make(const ptio_zip_index *index, uint64_t slab, ptio_read_plan *plan,
+                           ptio_error *err) {
     for (uint32_t i = 0; i < plan->item_count;) {
         if (ptio_plan_is_large(index, plan->items[i].record, slab)) {
             PTIO_TRY(add_chunks(index, plan, i, err));
@@ -142,14 +149,15 @@ uint32_t ptio_plan_join(const ptio_read_plan *plan, size_t *next) {
     return crc;
 }
 
-ptio_status ptio_record_check_crc(const ptio_zip_index *index, uint32_t record, uint32_t crc, ptio_error *err) {
+ptio_status ptio_record_check_crc(const ptio_zip_index *index, uint32_t record, uint32_t crc,
+                                  ptio_error *err) {
     const ptio_record *entry = &index->records[record];
     if (crc == entry->crc || entry->crc == 0 || !ptio_check_is_on("Z10.crc")) return PTIO_OK;
     size_t length;
     const uint8_t *name = ptio_zip_name(index, record, &length);
-    ptio_status status = ptio_fail(err, PTIO_E_CHECKSUM, "Z10.crc", entry->data,
-                                   "CRC-32 is 0x%08lx, the archive says 0x%08lx", (unsigned long)crc,
-                                   (unsigned long)entry->crc);
+    ptio_status status =
+        ptio_fail(err, PTIO_E_CHECKSUM, "Z10.crc", entry->data, "CRC-32 is 0x%08lx, the archive says 0x%08lx",
+                  (unsigned long)crc, (unsigned long)entry->crc);
     ptio_error_in_record(err, name, length);
     return status;
 }

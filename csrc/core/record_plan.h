@@ -21,10 +21,10 @@ typedef struct {
     uint32_t first; /* items [first, first + count); a chunk has one */
     uint32_t count;
     bool chunk;
-    bool failed;    /* the caller's */
-    uint32_t crc;   /* of a chunk, once it is read */
-    uint64_t begin; /* run: the file from its first header ... chunk: the payload from here */
-    uint64_t length; /* ... as far as its last record is likely to reach; chunk: so many bytes */
+    bool failed;      /* the caller's */
+    uint32_t crc;     /* of a chunk, once it is read */
+    uint64_t begin;   /* run: the file from its first header ... chunk: the payload from here */
+    uint64_t length;  /* ... as far as its last record is likely to reach; chunk: so many bytes */
     uint64_t payload; /* bytes of payload in it */
 } ptio_plan_unit;
 

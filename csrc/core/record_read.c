@@ -77,7 +77,8 @@ static ptio_status give_own_block(const reader *r, ptio_wanted *wanted, const ui
     if (status == PTIO_OK && payload != NULL)
         memcpy(ptio_block_bytes(block), payload, (size_t)record->usize);
     else if (status == PTIO_OK)
-        status = ptio_source_read(r->source, record->data, ptio_block_bytes(block), (size_t)record->usize, err);
+        status =
+            ptio_source_read(r->source, record->data, ptio_block_bytes(block), (size_t)record->usize, err);
     if (status == PTIO_OK && payload == NULL && checks_copies(r))
         status = ptio_record_check_crc(r->index, wanted->record,
                                        ptio_crc32(0, ptio_block_bytes(block), (size_t)record->usize), err);
@@ -91,8 +92,8 @@ static ptio_status give_own_block(const reader *r, ptio_wanted *wanted, const ui
 }
 
 /* One record of a slab, whose byte 0 is byte `begin` of the file. */
-static ptio_status take_from_slab(const reader *r, ptio_block *slab, uint8_t *bytes, const ptio_plan_unit *unit,
-                                  ptio_wanted *wanted, ptio_error *err) {
+static ptio_status take_from_slab(const reader *r, ptio_block *slab, uint8_t *bytes,
+                                  const ptio_plan_unit *unit, ptio_wanted *wanted, ptio_error *err) {
     const ptio_record *record = &r->index->records[wanted->record];
     bool covered = false;
     PTIO_TRY(ptio_zip_prove_in(r->index, wanted->record, bytes, unit->begin, unit->length, &covered, err));
@@ -104,7 +105,8 @@ static ptio_status take_from_slab(const reader *r, ptio_block *slab, uint8_t *by
     if (!covered) return give_own_block(r, wanted, NULL, err);
     uint8_t *payload = bytes + (record->data - unit->begin);
     if (checks_copies(r))
-        PTIO_TRY(ptio_record_check_crc(r->index, wanted->record, ptio_crc32(0, payload, (size_t)record->usize), err));
+        PTIO_TRY(ptio_record_check_crc(r->index, wanted->record,
+                                       ptio_crc32(0, payload, (size_t)record->usize), err));
     if ((uintptr_t)payload % wanted->alignment != 0) return give_own_block(r, wanted, payload, err);
     wanted->block = ptio_block_ref(slab);
     wanted->bytes = payload;
@@ -166,7 +168,8 @@ static ptio_status check_chunked(const reader *r, ptio_error *err) {
         }
         const ptio_plan_item *item = &r->plan.items[r->plan.units[i].first];
         uint32_t crc = ptio_plan_join(&r->plan, &i);
-        if (item->in_place || checks_copies(r)) PTIO_TRY(ptio_record_check_crc(r->index, item->record, crc, err));
+        if (item->in_place || checks_copies(r))
+            PTIO_TRY(ptio_record_check_crc(r->index, item->record, crc, err));
     }
     return PTIO_OK;
 }
@@ -296,13 +299,14 @@ static ptio_status slurp_into(const ptio_source *source, const ptio_zip_index *i
 }
 
 ptio_status ptio_record_slurp(const ptio_source *source, ptio_zip_index *index, uint32_t record,
-                              uint64_t max_bytes, const ptio_limits *limits, ptio_block **out, ptio_error *err) {
+                              uint64_t max_bytes, const ptio_limits *limits, ptio_block **out,
+                              ptio_error *err) {
     const ptio_record *entry = &index->records[record];
     PTIO_TRY(ptio_zip_prove(source, index, record, err));
     if (entry->usize > max_bytes && ptio_check_is_on("Z10.size")) {
-        ptio_status status = ptio_fail(err, PTIO_E_LIMIT, "Z10.size", entry->data,
-                                       "the member has %llu bytes, at most %llu are read", (ull)entry->usize,
-                                       (ull)max_bytes);
+        ptio_status status =
+            ptio_fail(err, PTIO_E_LIMIT, "Z10.size", entry->data,
+                      "the member has %llu bytes, at most %llu are read", (ull)entry->usize, (ull)max_bytes);
         ptio_error_in_record(err, index->directory + entry->name, entry->name_length);
         return status;
     }

@@ -22,10 +22,11 @@ typedef struct {
 } ptio_wanted;
 
 typedef struct {
-    bool verify_mapped; /* check CRCs of mapped payloads too; copied and inflated ones always are, unless never_verify */
+    bool
+        verify_mapped; /* check CRCs of mapped payloads too; copied and inflated ones always are, unless never_verify */
     bool never_verify;
-    bool private_copy;  /* no views of the mapping at all */
-    unsigned threads;   /* 0 = automatic */
+    bool private_copy; /* no views of the mapping at all */
+    unsigned threads;  /* 0 = automatic */
     ptio_status (*tick)(void *context, uint64_t done_bytes, uint64_t total_bytes, ptio_error *err);
     void *tick_context;
 } ptio_read_options;
@@ -33,8 +34,8 @@ typedef struct {
 /* Fills block and bytes of every wanted[i]; the records are distinct. Every
  * record is proven (Z8) first. On failure nothing is owned by the caller. */
 ptio_status ptio_records_read(const ptio_source *source, ptio_zip_index *index, ptio_wanted *wanted,
-                              size_t count, const ptio_limits *limits,
-                              const ptio_read_options *options, ptio_error *err) PTIO_MUST_CHECK;
+                              size_t count, const ptio_limits *limits, const ptio_read_options *options,
+                              ptio_error *err) PTIO_MUST_CHECK;
 
 typedef struct {
     ptio_error *error; /* owned; NULL when the record is fine */
@@ -46,9 +47,9 @@ typedef struct {
  * payload, and goes on after a bad one: *verdicts gets one entry per record, for
  * the caller to give to ptio_verdicts_free. Fails only when the work itself cannot go on
  * (memory, a cancelled tick). */
-ptio_status ptio_records_verify(const ptio_source *source, ptio_zip_index *index,
-                                const ptio_limits *limits, const ptio_read_options *options,
-                                ptio_record_verdict **verdicts, ptio_error *err) PTIO_MUST_CHECK;
+ptio_status ptio_records_verify(const ptio_source *source, ptio_zip_index *index, const ptio_limits *limits,
+                                const ptio_read_options *options, ptio_record_verdict **verdicts,
+                                ptio_error *err) PTIO_MUST_CHECK;
 
 void ptio_verdicts_free(ptio_record_verdict *verdicts, uint32_t count); /* NULL is fine */
 

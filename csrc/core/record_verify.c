@@ -57,8 +57,8 @@ static ptio_status fetch(const verifier *v, uint64_t offset, size_t n, uint8_t *
     return ptio_source_read(v->source, offset, buffer, n, err);
 }
 
-static ptio_status crc_of_range(const verifier *v, uint64_t offset, uint64_t n, uint8_t *buffer, uint32_t *crc,
-                                ptio_error *err) {
+static ptio_status crc_of_range(const verifier *v, uint64_t offset, uint64_t n, uint8_t *buffer,
+                                uint32_t *crc, ptio_error *err) {
     uint32_t sum = 0;
     for (uint64_t at = 0; at < n; at += BUFFER) {
         size_t size = (size_t)ptio_min_u64(BUFFER, n - at);
@@ -98,7 +98,8 @@ static ptio_status check_run(verifier *v, const ptio_plan_unit *unit, uint8_t *b
     for (uint32_t i = 0; i < unit->count; i++) {
         uint32_t record = v->plan.items[unit->first + i].record;
         bool covered = false;
-        ptio_status status = fetched == PTIO_OK ? check_in_run(v, record, bytes, unit, &covered, err) : PTIO_OK;
+        ptio_status status =
+            fetched == PTIO_OK ? check_in_run(v, record, bytes, unit, &covered, err) : PTIO_OK;
         PTIO_TRY(judge(v, record, status, err));
         if (status == PTIO_OK && !covered) v->plan.items[unit->first + uncovered++].record = record;
     }

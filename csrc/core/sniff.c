@@ -30,12 +30,16 @@ typedef struct {
 
 /* In the order in which they are tried. */
 static const signature signatures[] = {
-    {0, LITERAL("version https://git-lfs.github.com/"), "a git-lfs pointer", "fetch the file itself with 'git lfs pull'"},
+    {0, LITERAL("version https://git-lfs.github.com/"), "a git-lfs pointer",
+     "fetch the file itself with 'git lfs pull'"},
     {0, LITERAL("PK\5\6"), "an empty zip archive", NULL},
     {0, LITERAL("PK\7\10"), "one part of a split zip archive", "join the parts first"},
     {0, LITERAL("\x1f\x8b"), "a gzip file", UNPACK},
     {0, LITERAL("7z\xbc\xaf\x27\x1c"), "a 7z archive", UNPACK},
-    {0, LITERAL("\xfd" "7zXZ\0"), "an xz file", UNPACK},
+    {0,
+     LITERAL("\xfd"
+             "7zXZ\0"),
+     "an xz file", UNPACK},
     {0, LITERAL("BZh"), "a bzip2 file", UNPACK},
     {0, LITERAL("\x28\xb5\x2f\xfd"), "a zstd file", UNPACK},
     {0, LITERAL("\x04\x22\x4d\x18"), "an lz4 file", UNPACK},
@@ -50,7 +54,10 @@ static const signature signatures[] = {
     {0, LITERAL("GGUF"), "a GGUF model", OTHER_LIBRARY},
     {0, LITERAL("tjgg"), "a GGML model", OTHER_LIBRARY},
     {4, LITERAL("TFL3"), "a TensorFlow Lite model", OTHER_LIBRARY},
-    {0, LITERAL("\x7f" "ELF"), "an ELF program or library", NULL},
+    {0,
+     LITERAL("\x7f"
+             "ELF"),
+     "an ELF program or library", NULL},
     {0, LITERAL("SQLite format 3"), "an SQLite database", NULL},
     {0, LITERAL("PAR1"), "a Parquet file", OTHER_LIBRARY},
     {0, LITERAL("ARROW1"), "an Arrow file", OTHER_LIBRARY},
@@ -94,7 +101,8 @@ static bool is_bare_pickle(const sniffer *s) {
     if (first == 0x80) return second <= 5;
     if (s->tail[TAIL - 1] != '.') return false;
     if (first == '}' || first == ']' || first == ')') return second == 'q' || second == '.' || second == '(';
-    if (first == '(') return second == 'd' || second == 'l' || second == 'i' || second == 'c' || second == 'K';
+    if (first == '(')
+        return second == 'd' || second == 'l' || second == 'i' || second == 'c' || second == 'K';
     if (first != 'c') return false;
     const uint8_t *line = memchr(s->head, '\n', s->n);
     return line != NULL && memchr(line + 1, '\n', s->n - (size_t)(line + 1 - s->head)) != NULL;
@@ -139,19 +147,22 @@ static ptio_sniffed text_kind(const sniffer *s) {
 
 static ptio_sniffed recognise(const sniffer *s) {
     if (s->size == 0)
-        return (ptio_sniffed){PTIO_FILE_OTHER, "an empty file", "nothing was written to it: copy or download it again"};
+        return (ptio_sniffed){PTIO_FILE_OTHER, "an empty file",
+                              "nothing was written to it: copy or download it again"};
     if (begins_with(s, 0, LITERAL("PK\3\4"))) return (ptio_sniffed){PTIO_FILE_ZIP, "a zip archive", NULL};
     if (is_legacy_pickle(s)) return (ptio_sniffed){PTIO_FILE_LEGACY_PICKLE, "a legacy torch file", NULL};
     if (is_legacy_tar(s)) return (ptio_sniffed){PTIO_FILE_LEGACY_TAR, "a torch 0.1 tar file", NULL};
     if (is_safetensors(s))
-        return (ptio_sniffed){PTIO_FILE_SAFETENSORS, "a safetensors file", "load it with safetensors, or rename it to .safetensors"};
+        return (ptio_sniffed){PTIO_FILE_SAFETENSORS, "a safetensors file",
+                              "load it with safetensors, or rename it to .safetensors"};
     if (is_bare_pickle(s)) return (ptio_sniffed){PTIO_FILE_BARE_PICKLE, "a pickle", NULL};
     for (size_t i = 0; i < sizeof signatures / sizeof *signatures; i++)
         if (begins_with(s, signatures[i].at, signatures[i].bytes, signatures[i].length))
             return (ptio_sniffed){PTIO_FILE_OTHER, signatures[i].name, signatures[i].hint};
     if (ends_as_zip(s)) return (ptio_sniffed){PTIO_FILE_ZIP, "a zip archive behind other bytes", NULL};
     if (all_zero(s))
-        return (ptio_sniffed){PTIO_FILE_OTHER, "a file of zeros", "its space was reserved but never written: copy or download it again"};
+        return (ptio_sniffed){PTIO_FILE_OTHER, "a file of zeros",
+                              "its space was reserved but never written: copy or download it again"};
     if (is_text(s)) return text_kind(s);
     return (ptio_sniffed){PTIO_FILE_OTHER, "a file of no known kind", NULL};
 }

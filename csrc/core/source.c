@@ -94,8 +94,7 @@ static ptio_status check_unchanged(int fd, uint64_t size, ptio_error *err) {
     return PTIO_OK;
 }
 
-static ptio_status map_file(ptio_source *source, uint64_t file_size, ptio_mmap_mode mode,
-                            ptio_error *err) {
+static ptio_status map_file(ptio_source *source, uint64_t file_size, ptio_mmap_mode mode, ptio_error *err) {
     if (source->size == 0 || mode == PTIO_MMAP_NEVER) return PTIO_OK;
     if (mode == PTIO_MMAP_AUTO && is_remote(source->fd)) return PTIO_OK;
     ptio_block *mapping = NULL;
@@ -130,8 +129,7 @@ static ptio_status from_owned_fd(int fd, uint64_t base, ptio_mmap_mode mode, pti
     return PTIO_OK;
 }
 
-ptio_status ptio_source_open(const char *path, ptio_mmap_mode mode, ptio_source *out,
-                             ptio_error *err) {
+ptio_status ptio_source_open(const char *path, ptio_mmap_mode mode, ptio_source *out, ptio_error *err) {
     int fd;
     /* Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it. */
     do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -176,9 +174,9 @@ static ptio_status read_fd(const ptio_source *source, uint64_t offset, uint8_t *
 
 ptio_status ptio_source_read(const ptio_source *source, uint64_t offset, void *out, size_t n,
                              ptio_error *err) {
-    PTIO_CHECK(offset <= source->size && n <= source->size - offset, "F1.range", err, TRUNCATED,
-               source->size, "%zu bytes are needed at byte %llu, the file ends at byte %llu", n,
-               (unsigned long long)offset, (unsigned long long)source->size);
+    PTIO_CHECK(offset <= source->size && n <= source->size - offset, "F1.range", err, TRUNCATED, source->size,
+               "%zu bytes are needed at byte %llu, the file ends at byte %llu", n, (unsigned long long)offset,
+               (unsigned long long)source->size);
     if (n == 0) return PTIO_OK;
     /* A mapped file is read through its descriptor as well: where it has shrunk that
      * is an error to report, not a fault that ends the process. */

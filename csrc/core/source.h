@@ -11,11 +11,10 @@
 #include "block.h"
 
 /* Reads exactly n bytes at offset into out, or fails. */
-typedef ptio_status (*ptio_read_at)(void *context, uint64_t offset, void *out, size_t n,
-                                    ptio_error *err);
+typedef ptio_status (*ptio_read_at)(void *context, uint64_t offset, void *out, size_t n, ptio_error *err);
 
 typedef enum {
-    PTIO_MMAP_AUTO,  /* map regular files on local file systems, read others */
+    PTIO_MMAP_AUTO, /* map regular files on local file systems, read others */
     PTIO_MMAP_ALWAYS,
     PTIO_MMAP_NEVER
 } ptio_mmap_mode;

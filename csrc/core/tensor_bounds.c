@@ -37,9 +37,8 @@ static bool last_element(int64_t offset, size_t ndim, const int64_t *sizes, cons
     return true;
 }
 
-ptio_status ptio_tensor_bounds(int64_t offset, size_t ndim, const int64_t *sizes,
-                               const int64_t *strides, uint64_t available, uint64_t at,
-                               ptio_tensor_facts *out, ptio_error *err) {
+ptio_status ptio_tensor_bounds(int64_t offset, size_t ndim, const int64_t *sizes, const int64_t *strides,
+                               uint64_t available, uint64_t at, ptio_tensor_facts *out, ptio_error *err) {
     uint64_t elements, last;
     PTIO_CHECK(ndim <= PTIO_MAX_DIMS, "T2.ndim", err, LIMIT, at,
                "a tensor of %zu dimensions, at most %d are read", ndim, PTIO_MAX_DIMS);
@@ -48,8 +47,8 @@ ptio_status ptio_tensor_bounds(int64_t offset, size_t ndim, const int64_t *sizes
     for (size_t i = 0; i < ndim; i++) {
         PTIO_CHECK(sizes[i] >= 0, "T2.size", err, BOUNDS, at, "size %lld of dimension %zu is negative",
                    (long long)sizes[i], i);
-        PTIO_CHECK(strides[i] >= 0, "T2.stride", err, BOUNDS, at,
-                   "stride %lld of dimension %zu is negative", (long long)strides[i], i);
+        PTIO_CHECK(strides[i] >= 0, "T2.stride", err, BOUNDS, at, "stride %lld of dimension %zu is negative",
+                   (long long)strides[i], i);
     }
     PTIO_CHECK(count_elements(ndim, sizes, &elements), "T3.elements", err, BOUNDS, at,
                "the tensor's sizes multiply to more than 2**63 elements");
@@ -61,8 +60,8 @@ ptio_status ptio_tensor_bounds(int64_t offset, size_t ndim, const int64_t *sizes
         PTIO_CHECK(last_element(offset, ndim, sizes, strides, &last), "T3.overflow", err, BOUNDS, at,
                    "the tensor's strides reach beyond 2**64 elements");
         PTIO_CHECK(last < available, "T3.last", err, BOUNDS, at,
-                   "the tensor reaches element %llu, its storage holds %llu",
-                   (unsigned long long)last, (unsigned long long)available);
+                   "the tensor reaches element %llu, its storage holds %llu", (unsigned long long)last,
+                   (unsigned long long)available);
     }
     out->elements = elements;
     out->contiguous = elements > 0 && is_contiguous(ndim, sizes, strides);

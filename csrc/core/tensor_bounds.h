@@ -17,8 +17,8 @@ typedef struct {
 
 /* sizes and strides in elements, ndim of each; available = elements that the
  * storage holds. *at is the offset of the opcode for the error. */
-ptio_status ptio_tensor_bounds(int64_t offset, size_t ndim, const int64_t *sizes,
-                               const int64_t *strides, uint64_t available, uint64_t at,
-                               ptio_tensor_facts *out, ptio_error *err) PTIO_MUST_CHECK;
+ptio_status ptio_tensor_bounds(int64_t offset, size_t ndim, const int64_t *sizes, const int64_t *strides,
+                               uint64_t available, uint64_t at, ptio_tensor_facts *out,
+                               ptio_error *err) PTIO_MUST_CHECK;
 
 #endif

@@ -41,18 +41,31 @@ bool ptio_vet_text_is(const ptio_vetting *v, ptio_ref ref, const char *text) {
 }
 
 const char *ptio_vet_kind_name(const ptio_vetting *v, ptio_ref ref) {
-    static const char *const names[] = {
-        [PTIO_N_NONE] = "None", [PTIO_N_FALSE] = "a bool", [PTIO_N_TRUE] = "a bool",
-        [PTIO_N_INT] = "an int", [PTIO_N_BIG_INT] = "a large int",
-        [PTIO_N_BIG_DECIMAL] = "a large int", [PTIO_N_FLOAT] = "a float", [PTIO_N_STR] = "a str",
-        [PTIO_N_BYTES] = "bytes", [PTIO_N_BYTEARRAY] = "a bytearray",
-        [PTIO_N_PY2_STR] = "a Python 2 str", [PTIO_N_TUPLE] = "a tuple",
-        [PTIO_N_FROZENSET] = "a frozenset", [PTIO_N_LIST] = "a list", [PTIO_N_DICT] = "a dict",
-        [PTIO_N_SET] = "a set", [PTIO_N_MARKER] = "a class or function",
-        [PTIO_N_NAMED] = "a named constant", [PTIO_N_DTYPE] = "a dtype",
-        [PTIO_N_STORAGE] = "a storage", [PTIO_N_TENSOR] = "a tensor",
-        [PTIO_N_OPAQUE] = "an unknown class", [PTIO_N_OPAQUE_STACK] = "an unknown class",
-        [PTIO_N_OPAQUE_CALL] = "an unknown object", [PTIO_N_DROPPED] = "nothing"};
+    static const char *const names[] = {[PTIO_N_NONE] = "None",
+                                        [PTIO_N_FALSE] = "a bool",
+                                        [PTIO_N_TRUE] = "a bool",
+                                        [PTIO_N_INT] = "an int",
+                                        [PTIO_N_BIG_INT] = "a large int",
+                                        [PTIO_N_BIG_DECIMAL] = "a large int",
+                                        [PTIO_N_FLOAT] = "a float",
+                                        [PTIO_N_STR] = "a str",
+                                        [PTIO_N_BYTES] = "bytes",
+                                        [PTIO_N_BYTEARRAY] = "a bytearray",
+                                        [PTIO_N_PY2_STR] = "a Python 2 str",
+                                        [PTIO_N_TUPLE] = "a tuple",
+                                        [PTIO_N_FROZENSET] = "a frozenset",
+                                        [PTIO_N_LIST] = "a list",
+                                        [PTIO_N_DICT] = "a dict",
+                                        [PTIO_N_SET] = "a set",
+                                        [PTIO_N_MARKER] = "a class or function",
+                                        [PTIO_N_NAMED] = "a named constant",
+                                        [PTIO_N_DTYPE] = "a dtype",
+                                        [PTIO_N_STORAGE] = "a storage",
+                                        [PTIO_N_TENSOR] = "a tensor",
+                                        [PTIO_N_OPAQUE] = "an unknown class",
+                                        [PTIO_N_OPAQUE_STACK] = "an unknown class",
+                                        [PTIO_N_OPAQUE_CALL] = "an unknown object",
+                                        [PTIO_N_DROPPED] = "nothing"};
     const ptio_node *node = vet_value(v, ref);
     if (node->kind == PTIO_N_MADE) return makers[node->sub].name;
     return names[node->kind] == NULL ? "an object" : names[node->kind];
@@ -189,8 +202,7 @@ ptio_status ptio_vet_report_forbidden(const ptio_checkpoint *c, ptio_error *err)
         size_t module_size, name_size;
         ptio_global_name(&c->graph, c->forbidden[shown].node, &module, &module_size, &name, &name_size);
         int n = snprintf(list + used, sizeof list - used, "%s%s.%s at byte %llu", shown ? ", " : "",
-                         ptio_quote(module_text, module, module_size),
-                         ptio_quote(name_text, name, name_size),
+                         ptio_quote(module_text, module, module_size), ptio_quote(name_text, name, name_size),
                          (unsigned long long)c->forbidden[shown].offset);
         if (n < 0 || (size_t)n >= sizeof list - used) break;
         used += (size_t)n;
@@ -227,8 +239,8 @@ static ptio_status forbid_constructor(ptio_vetting *v, ptio_ref callee) {
     PTIO_TRY(forbid(v->c, use, v->err));
     const ptio_global *global = ptio_global_get(vet_node(v, callee)->sub);
     return ptio_fail(v->err, PTIO_E_GLOBAL_FORBIDDEN, "P8.constructor", PTIO_NO_OFFSET,
-                     "the pickle calls %s.%s, whose result would not come from the file",
-                     global->module, global->name);
+                     "the pickle calls %s.%s, whose result would not come from the file", global->module,
+                     global->name);
 }
 
 static ptio_status vet_call_node(ptio_vetting *v, ptio_ref ref) {
@@ -245,8 +257,8 @@ static ptio_status vet_call_node(ptio_vetting *v, ptio_ref ref) {
     if (global->role != PTIO_ROLE_MAKE) return forbid_constructor(v, callee);
     if (node->kind != PTIO_N_CALL) {
         VET_CHECK(v, node->kind == PTIO_N_NEWOBJ && (makers[global->value].traits & N), "P8.newobj",
-                  PICKLE_MALFORMED, "%s.%s is made by NEWOBJ, which no pickler writes for it",
-                  global->module, global->name);
+                  PICKLE_MALFORMED, "%s.%s is made by NEWOBJ, which no pickler writes for it", global->module,
+                  global->name);
     }
     return ptio_vet_call(v, ref, (ptio_maker)global->value, node->b);
 }
@@ -284,8 +296,8 @@ static ptio_status vet_fill(ptio_vetting *v, ptio_ref ref) {
     unsigned which = fill->kind - PTIO_N_APPEND;
     const ptio_ref *items = v->graph->refs + fill->first;
     ptio_ref target = fill->a;
-    VET_CHECK(v, fills_of(v, target) & (1u << which), "P6.kind", PICKLE_MALFORMED, "%s on %s",
-              names[which], ptio_vet_kind_name(v, target));
+    VET_CHECK(v, fills_of(v, target) & (1u << which), "P6.kind", PICKLE_MALFORMED, "%s on %s", names[which],
+              ptio_vet_kind_name(v, target));
     VET_CHECK(v, !(vet_node(v, target)->flags & PTIO_F_COPIED), "P6.copied", PICKLE_MALFORMED,
               "%s on %s whose items were copied already", names[which], ptio_vet_kind_name(v, target));
     if (fill->kind == PTIO_N_BUILD) return vet_build(v, target, ptio_follow(v->graph, items[0]));
@@ -319,8 +331,7 @@ static ptio_status vet_one(ptio_vetting *v, ptio_ref ref) {
 }
 
 static ptio_status vet_nodes(ptio_vetting *v) {
-    for (v->now = PTIO_FIRST_FREE_NODE; v->now < v->graph->count; v->now++)
-        PTIO_TRY(vet_one(v, v->now));
+    for (v->now = PTIO_FIRST_FREE_NODE; v->now < v->graph->count; v->now++) PTIO_TRY(vet_one(v, v->now));
     v->now = PTIO_NO_NODE;
     return PTIO_OK;
 }
@@ -340,10 +351,14 @@ static ptio_status vet_all(ptio_vetting *v) {
 }
 
 ptio_status ptio_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
-    ptio_vetting v = {
-        .c = c, .graph = &c->graph, .options = options, .now = PTIO_NO_NODE, .err = err,
-        .storage_word = PTIO_NO_NODE, .location = PTIO_NO_NODE,
-        .object_limit = ptio_limit_for_file(options->limits.object_bytes, c->file_size)};
+    ptio_vetting v = {.c = c,
+                      .graph = &c->graph,
+                      .options = options,
+                      .now = PTIO_NO_NODE,
+                      .err = err,
+                      .storage_word = PTIO_NO_NODE,
+                      .location = PTIO_NO_NODE,
+                      .object_limit = ptio_limit_for_file(options->limits.object_bytes, c->file_size)};
     ptio_status status = vet_all(&v);
     /* Finding the place means parsing again: not with two graphs in memory. Only
      * the names of forbidden globals are still asked for. */

@@ -41,8 +41,7 @@ typedef struct {
 #define PTIO_NO_GLOBAL UINT32_MAX
 
 const ptio_global *ptio_global_get(uint32_t global);
-uint32_t ptio_global_find(const uint8_t *module, size_t module_size, const uint8_t *name,
-                          size_t name_size);
+uint32_t ptio_global_find(const uint8_t *module, size_t module_size, const uint8_t *name, size_t name_size);
 uint32_t ptio_global_count(void);
 
 typedef struct {
@@ -57,14 +56,15 @@ typedef struct {
      * a node that was proven once need not be read again. */
     ptio_ref storage_word, location;
     bool location_is_meta;
-    uint32_t next_record;        /* where the next storage's record probably is */
-    uint64_t key_parts;          /* looked at so far */
-    uint64_t object_limit;       /* bytes that objects may cost */
+    uint32_t next_record;  /* where the next storage's record probably is */
+    uint64_t key_parts;    /* looked at so far */
+    uint64_t object_limit; /* bytes that objects may cost */
     ptio_error *err;
 } ptio_vetting;
 
 /* Vets the graph of c. Sets c->forbidden even when it fails. */
-ptio_status ptio_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) PTIO_MUST_CHECK;
+ptio_status ptio_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                     ptio_error *err) PTIO_MUST_CHECK;
 
 /* Only the globals: for a stream that broke off in the middle. */
 ptio_status ptio_vet_globals(ptio_checkpoint *c, const ptio_checkpoint_options *options,
@@ -100,7 +100,9 @@ bool ptio_vet_is_text(const ptio_vetting *v, ptio_ref ref);
 
 /* A call copies the items of this list, dict or tuple: they are all that it ever has
  * (P6), so what is proven of them now stays true. */
-static inline void vet_copied(const ptio_vetting *v, ptio_ref from) { vet_node(v, from)->flags |= PTIO_F_COPIED; }
+static inline void vet_copied(const ptio_vetting *v, ptio_ref from) {
+    vet_node(v, from)->flags |= PTIO_F_COPIED;
+}
 
 /* A word for what a node is, for messages: "a list", "an int". */
 const char *ptio_vet_kind_name(const ptio_vetting *v, ptio_ref ref);
@@ -127,12 +129,13 @@ void ptio_vet_made(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio_ref ar
 void ptio_vet_same(ptio_vetting *v, ptio_ref node, ptio_ref value);
 
 /* Vets a call: checks the number of arguments and runs the maker's handler. */
-ptio_status ptio_vet_call(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio_ref arguments) PTIO_MUST_CHECK;
+ptio_status ptio_vet_call(ptio_vetting *v, ptio_ref node, ptio_maker maker,
+                          ptio_ref arguments) PTIO_MUST_CHECK;
 
 /* The handlers of makers.def: prove the arguments, then set the node. */
-#define MAKER(token, handler, fewest, most, fills, traits)                           \
-    ptio_status ptio_vet_##handler(ptio_vetting *v, ptio_ref node, ptio_maker maker, \
-                                   ptio_ref arguments) PTIO_MUST_CHECK;
+#define MAKER(token, handler, fewest, most, fills, traits)                                               \
+    ptio_status ptio_vet_##handler(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio_ref arguments) \
+        PTIO_MUST_CHECK;
 #include "makers.def"
 #undef MAKER
 

@@ -7,9 +7,11 @@
 #include "vet.h"
 
 ptio_status ptio_vet_charge(ptio_vetting *v, uint64_t bytes) {
-    VET_CHECK(v, ptio_add_u64(v->c->object_bytes, bytes, &v->c->object_bytes) &&
-                     v->c->object_bytes <= v->object_limit,
-              "R.object-bytes", LIMIT, "the objects need more than %llu bytes, for a file of %llu (limit object_bytes)",
+    VET_CHECK(v,
+              ptio_add_u64(v->c->object_bytes, bytes, &v->c->object_bytes) &&
+                  v->c->object_bytes <= v->object_limit,
+              "R.object-bytes", LIMIT,
+              "the objects need more than %llu bytes, for a file of %llu (limit object_bytes)",
               (unsigned long long)v->object_limit, (unsigned long long)v->c->file_size);
     return PTIO_OK;
 }
@@ -203,7 +205,8 @@ static ptio_status run_walk(ptio_vetting *v, walk *w) {
             size_t depth = w->count;
             PTIO_TRY(enter(v, w, child));
             top = &w->frames[depth - 1]; /* the frames may have moved */
-            if (w->count == depth && height_of(v, w, child) > top->height) top->height = height_of(v, w, child);
+            if (w->count == depth && height_of(v, w, child) > top->height)
+                top->height = height_of(v, w, child);
         } else if (!(vet_node(v, child)->flags & PTIO_F_OPEN) && height_of(v, w, child) > top->height) {
             top->height = height_of(v, w, child); /* a cycle's closing edge adds no depth */
         }

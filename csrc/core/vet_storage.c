@@ -20,22 +20,20 @@ static ptio_status check_key_text(ptio_vetting *v, ptio_ref ref) {
               "a storage's key has %u characters, 1 to 128 are allowed", key->a);
     for (uint32_t i = 0; i < key->a; i++)
         VET_CHECK(v, is_key_character(text[i]), "Z12.characters", PICKLE_MALFORMED,
-                  "storage key '%s' has a character outside 0-9A-Za-z_.-",
-                  ptio_quote(quoted, text, key->a));
+                  "storage key '%s' has a character outside 0-9A-Za-z_.-", ptio_quote(quoted, text, key->a));
     return PTIO_OK;
 }
 
 static ptio_status check_location(ptio_vetting *v, ptio_ref ref) {
     if (ref == v->location) return PTIO_OK;
-    VET_CHECK(v, ptio_vet_is_text(v, ref), "P10.location", PICKLE_MALFORMED,
-              "a storage's location is %s", ptio_vet_kind_name(v, ref));
+    VET_CHECK(v, ptio_vet_is_text(v, ref), "P10.location", PICKLE_MALFORMED, "a storage's location is %s",
+              ptio_vet_kind_name(v, ref));
     const ptio_node *location = vet_node(v, ref);
     const uint8_t *text = ptio_text(v->graph, location);
     VET_CHECK(v, location->a <= 128, "P10.length", PICKLE_MALFORMED,
               "a storage's location has %u characters, up to 128 are allowed", location->a);
     for (uint32_t i = 0; i < location->a; i++)
-        VET_CHECK(v, text[i] < 0x80, "P10.ascii", PICKLE_MALFORMED,
-                  "a storage's location is not ASCII");
+        VET_CHECK(v, text[i] < 0x80, "P10.ascii", PICKLE_MALFORMED, "a storage's location is not ASCII");
     v->location = ref;
     v->location_is_meta = ptio_vet_text_is(v, ref, "meta");
     return PTIO_OK;
@@ -53,13 +51,10 @@ static ptio_status check_word(ptio_vetting *v, ptio_ref ref) {
 static ptio_status read_storage_class(ptio_vetting *v, ptio_ref ref, ptio_storage *storage) {
     const ptio_node *node = vet_node(v, ref);
     const ptio_global *global = node->kind == PTIO_N_MARKER ? ptio_global_get(node->sub) : NULL;
-    VET_CHECK(v,
-              global != NULL &&
-                  (global->role == PTIO_ROLE_STORAGE || global->role == PTIO_ROLE_UNTYPED),
+    VET_CHECK(v, global != NULL && (global->role == PTIO_ROLE_STORAGE || global->role == PTIO_ROLE_UNTYPED),
               "P10.class", PICKLE_MALFORMED, "a storage's class is %s", ptio_vet_kind_name(v, ref));
     storage->dtype = global->value;
-    storage->swap_bytes =
-        global->role == PTIO_ROLE_UNTYPED ? 0 : ptio_dtype_get(global->value)->swap_bytes;
+    storage->swap_bytes = global->role == PTIO_ROLE_UNTYPED ? 0 : ptio_dtype_get(global->value)->swap_bytes;
     storage->alignment = ptio_dtype_get(global->value)->swap_bytes;
     return PTIO_OK;
 }
@@ -67,7 +62,8 @@ static ptio_status read_storage_class(ptio_vetting *v, ptio_ref ref, ptio_storag
 static ptio_status add_storage(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
     ptio_checkpoint *c = v->c;
     void *items = c->storages;
-    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->storage_capacity, c->storage_count + 1, sizeof storage, v->err));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->storage_capacity, c->storage_count + 1,
+                             sizeof storage, v->err));
     c->storages = items;
     *number = (uint32_t)c->storage_count;
     c->storages[c->storage_count++] = storage;
@@ -91,8 +87,7 @@ static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint
     const uint8_t *text = ptio_text(v->graph, key);
     storage.record = find_record(v, text, key->a);
     VET_CHECK(v, storage.record != PTIO_NO_RECORD, "T1.record", RECORD_MISSING,
-              "storage '%.*s' has no record data/%.*s in the archive", (int)key->a, text,
-              (int)key->a, text);
+              "storage '%.*s' has no record data/%.*s in the archive", (int)key->a, text, (int)key->a, text);
     uint64_t size = v->c->index.records[storage.record].usize;
     VET_CHECK(v, storage.bytes == size, "T1.size", BOUNDS,
               "storage '%.*s' declares %llu bytes, the record has %llu", (int)key->a, text,
@@ -121,13 +116,14 @@ ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref ref) {
     const ptio_node *numel = vet_node(v, vet_item(v, tuple, 4));
     VET_CHECK(v, numel->kind == PTIO_N_INT && numel->integer >= 0, "P10.numel", BOUNDS,
               "a storage's number of elements is %s", ptio_vet_kind_name(v, vet_item(v, tuple, 4)));
-    VET_CHECK(v,
-              ptio_mul_u64((uint64_t)numel->integer, ptio_dtype_get(storage.dtype)->item_bytes,
-                           &storage.bytes),
-              "T1.overflow", BOUNDS, "a storage of %lld elements is larger than any memory",
-              (long long)numel->integer);
-    if (v->location_is_meta) PTIO_TRY(add_storage(v, storage, &number));
-    else PTIO_TRY(storage_in_record(v, storage, &number));
+    VET_CHECK(
+        v, ptio_mul_u64((uint64_t)numel->integer, ptio_dtype_get(storage.dtype)->item_bytes, &storage.bytes),
+        "T1.overflow", BOUNDS, "a storage of %lld elements is larger than any memory",
+        (long long)numel->integer);
+    if (v->location_is_meta)
+        PTIO_TRY(add_storage(v, storage, &number));
+    else
+        PTIO_TRY(storage_in_record(v, storage, &number));
     vet_node(v, ref)->kind = PTIO_N_STORAGE;
     vet_node(v, ref)->a = number;
     return PTIO_OK;

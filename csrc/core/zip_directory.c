@@ -56,7 +56,8 @@ static ptio_status read_extra(const uint8_t *extra, size_t n, uint64_t offset, p
     if (zip64 != NULL)
         return apply_zip64(zip64, zip64_length, offset + (uint64_t)(zip64 - extra), record, err);
     PTIO_CHECK(record->usize != UINT32_MAX && record->csize != UINT32_MAX && record->header != UINT32_MAX,
-               "Z6.missing", err, ZIP_MALFORMED, offset, "a size or offset needs a zip64 field, there is none");
+               "Z6.missing", err, ZIP_MALFORMED, offset,
+               "a size or offset needs a zip64 field, there is none");
     return PTIO_OK;
 }
 
@@ -102,7 +103,8 @@ static ptio_status check_below_stem(const uint8_t *name, size_t n, uint64_t offs
         const uint8_t *slash = memchr(name + begin, '/', n - begin);
         size_t end = slash == NULL ? n : (size_t)(slash - name);
         bool dots = end - begin >= 1 && end - begin <= 2 && name[begin] == '.' && name[end - 1] == '.';
-        PTIO_CHECK(!dots, "Z5.dots", err, ZIP_AMBIGUOUS, offset, "the name of the entry has a '.' or '..' in it");
+        PTIO_CHECK(!dots, "Z5.dots", err, ZIP_AMBIGUOUS, offset,
+                   "the name of the entry has a '.' or '..' in it");
         begin = end + 1;
     }
     return PTIO_OK;
@@ -120,7 +122,8 @@ static ptio_status check_stem(ptio_zip_walk *walk, const uint8_t *name, size_t n
     PTIO_CHECK(n > 0, "Z5.empty", err, ZIP_MALFORMED, offset, "the name of the entry is empty");
     PTIO_CHECK(slash != NULL, "Z7.top", err, ZIP_AMBIGUOUS, offset,
                "the entry is in no directory: torch.save puts all of them into one");
-    PTIO_CHECK(slash != name, "Z7.leading", err, ZIP_AMBIGUOUS, offset, "the name of the entry begins with '/'");
+    PTIO_CHECK(slash != name, "Z7.leading", err, ZIP_AMBIGUOUS, offset,
+               "the name of the entry begins with '/'");
     char mine[PTIO_QUOTED], theirs[PTIO_QUOTED];
     PTIO_CHECK(walk->stem == NULL, "Z7.stem", err, ZIP_AMBIGUOUS, offset,
                "the archive has two top directories, '%s' and '%s'",
@@ -150,12 +153,14 @@ static ptio_status check_fields(const uint8_t *header, uint64_t offset, const pt
 }
 
 /* Z9: what can be said about the sizes without the local header. */
-static ptio_status check_sizes(const ptio_record *record, bool is_directory, uint64_t offset, ptio_error *err) {
+static ptio_status check_sizes(const ptio_record *record, bool is_directory, uint64_t offset,
+                               ptio_error *err) {
     PTIO_CHECK(!is_directory || record->usize == 0, "Z5.directory", err, ZIP_AMBIGUOUS, offset + 24,
                "the name ends in '/', but the entry has %llu bytes", (ull)record->usize);
     PTIO_CHECK(record->method != PTIO_ZIP_STORED || record->csize == record->usize, "Z9.stored", err,
-               ZIP_MALFORMED, offset + 20, "the entry is stored, but has %llu bytes in the file and %llu outside",
-               (ull)record->csize, (ull)record->usize);
+               ZIP_MALFORMED, offset + 20,
+               "the entry is stored, but has %llu bytes in the file and %llu outside", (ull)record->csize,
+               (ull)record->usize);
     return PTIO_OK;
 }
 
@@ -180,7 +185,8 @@ ptio_status ptio_zip_next_entry(ptio_zip_walk *walk, ptio_record *out, bool *is_
     uint64_t size = (uint64_t)PTIO_CENTRAL_HEADER + ptio_le16(header + 28) + ptio_le16(header + 30) +
                     ptio_le16(header + 32);
     PTIO_CHECK(size <= left, "Z5.size", err, ZIP_MALFORMED, offset + 28,
-               "an entry of the directory has %llu bytes, the directory ends after %llu", (ull)size, (ull)left);
+               "an entry of the directory has %llu bytes, the directory ends after %llu", (ull)size,
+               (ull)left);
     ptio_record record = {.header = ptio_le32(header + 42),
                           .csize = ptio_le32(header + 20),
                           .usize = ptio_le32(header + 24),

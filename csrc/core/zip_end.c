@@ -73,7 +73,8 @@ static ptio_status find_end(const ptio_source *source, end_search *out, ptio_err
     ptio_free(tail);
     PTIO_TRY(status);
     PTIO_CHECK(search.found || search.followed == 0, "Z1.after", err, ZIP_AMBIGUOUS,
-               source->size - search.follows, "%llu bytes follow the end of the archive", (ull)search.follows);
+               source->size - search.follows, "%llu bytes follow the end of the archive",
+               (ull)search.follows);
     PTIO_CHECK(search.found, "Z2.end", err, TRUNCATED, source->size,
                "the archive has no end record: the file is cut off at byte %llu", (ull)source->size);
     PTIO_CHECK(search.another == 0, "Z2.unique", err, ZIP_AMBIGUOUS, search.another,
@@ -84,8 +85,8 @@ static ptio_status find_end(const ptio_source *source, end_search *out, ptio_err
 }
 
 /* Whether the four bytes at an offset are this signature; false outside the file. */
-static ptio_status has_signature(const ptio_source *source, uint64_t offset, uint32_t signature,
-                                 bool *out, ptio_error *err) {
+static ptio_status has_signature(const ptio_source *source, uint64_t offset, uint32_t signature, bool *out,
+                                 ptio_error *err) {
     uint8_t bytes[4];
     *out = false;
     if (offset > source->size || source->size - offset < sizeof bytes) return PTIO_OK;
@@ -140,9 +141,10 @@ static ptio_status read_record64(const ptio_source *source, const end_search *en
     PTIO_CHECK(ptio_le32(locator + 4) == 0 && ptio_le32(locator + 16) == 1, "Z3.disks", err, ZIP_MALFORMED,
                locator_at + 4, "the zip64 locator names disk %lu of %lu, expected disk 0 of 1",
                (unsigned long)ptio_le32(locator + 4), (unsigned long)ptio_le32(locator + 16));
-    PTIO_CHECK(ptio_add_u64(record_at, RECORD64, &record_end) && record_end <= locator_at, "Z3.record_at", err,
-               ZIP_MALFORMED, locator_at + 8, "the zip64 record at byte %llu does not fit before byte %llu",
-               (ull)record_at, (ull)locator_at);
+    PTIO_CHECK(ptio_add_u64(record_at, RECORD64, &record_end) && record_end <= locator_at, "Z3.record_at",
+               err, ZIP_MALFORMED, locator_at + 8,
+               "the zip64 record at byte %llu does not fit before byte %llu", (ull)record_at,
+               (ull)locator_at);
     PTIO_TRY(ptio_source_read(source, record_at, record, sizeof record, err));
     bool adjacent = ptio_le64(record + 4) == locator_at - record_at - 12;
     if (ptio_le32(record) != RECORD64_SIGNATURE || !adjacent)
@@ -153,8 +155,8 @@ static ptio_status read_record64(const ptio_source *source, const end_search *en
                "the zip64 record says that %llu bytes follow, there are %llu", (ull)ptio_le64(record + 4),
                (ull)(locator_at - record_at - 12));
     PTIO_TRY(check_record64(end->bytes, end->position, record, record_at, err));
-    *out = (ptio_zip_end){.count = ptio_le64(record + 32), .size = ptio_le64(record + 40),
-                          .offset = ptio_le64(record + 48)};
+    *out = (ptio_zip_end){
+        .count = ptio_le64(record + 32), .size = ptio_le64(record + 40), .offset = ptio_le64(record + 48)};
     *ends_at = record_at;
     return PTIO_OK;
 }
@@ -176,8 +178,8 @@ static ptio_status read_numbers(const ptio_source *source, const end_search *end
                end->position + 8, "the end record counts %u entries on this disk and %u in all",
                (unsigned)ptio_le16(bytes + 8), (unsigned)ptio_le16(bytes + 10));
     if (is_zip64) return read_record64(source, end, locator, out, ends_at, err);
-    *out = (ptio_zip_end){.count = ptio_le16(bytes + 10), .size = ptio_le32(bytes + 12),
-                          .offset = ptio_le32(bytes + 16)};
+    *out = (ptio_zip_end){
+        .count = ptio_le16(bytes + 10), .size = ptio_le32(bytes + 12), .offset = ptio_le32(bytes + 16)};
     *ends_at = end->position;
     return PTIO_OK;
 }
@@ -191,7 +193,8 @@ ptio_status ptio_zip_end_read(const ptio_source *source, ptio_zip_end *out, ptio
     PTIO_TRY(read_numbers(source, &end, &numbers, &ends_at, err));
     if (!ptio_add_u64(numbers.offset, numbers.size, &directory_end)) directory_end = UINT64_MAX;
     if (ends_at > numbers.size && directory_end != ends_at)
-        PTIO_TRY(check_nothing_before(source, ends_at - numbers.size, numbers.offset, CENTRAL_SIGNATURE, err));
+        PTIO_TRY(
+            check_nothing_before(source, ends_at - numbers.size, numbers.offset, CENTRAL_SIGNATURE, err));
     PTIO_CHECK(directory_end == ends_at, "Z4.position", err, ZIP_MALFORMED, end.position,
                "the directory has %llu bytes at byte %llu and ends at %llu, expected %llu", (ull)numbers.size,
                (ull)numbers.offset, (ull)directory_end, (ull)ends_at);

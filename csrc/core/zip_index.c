@@ -31,10 +31,11 @@ static bool equal_folded(const uint8_t *a, const uint8_t *b, size_t n) {
 }
 
 /* Z7 for two records whose names have the same hash: their names differ, also in case. */
-static ptio_status check_distinct(const ptio_zip_index *index, const ptio_record *record, const ptio_record *other,
-                                  ptio_error *err) {
+static ptio_status check_distinct(const ptio_zip_index *index, const ptio_record *record,
+                                  const ptio_record *other, ptio_error *err) {
     const uint8_t *name = name_of(index, record), *others = name_of(index, other);
-    if (record->name_length != other->name_length || !equal_folded(name, others, record->name_length)) return PTIO_OK;
+    if (record->name_length != other->name_length || !equal_folded(name, others, record->name_length))
+        return PTIO_OK;
     uint64_t offset = index->directory_offset + record->name;
     bool exact = memcmp(name, others, record->name_length) == 0;
     PTIO_CHECK(!exact, "Z7.unique", err, ZIP_AMBIGUOUS, offset, "the archive has two members of this name");
@@ -71,7 +72,8 @@ typedef struct {
 } pending_names;
 
 /* All names share the stem, so only what is below it is hashed. */
-static ptio_status queue_name(ptio_zip_index *index, pending_names *pending, uint32_t number, ptio_error *err) {
+static ptio_status queue_name(ptio_zip_index *index, pending_names *pending, uint32_t number,
+                              ptio_error *err) {
     const ptio_record *record = &index->records[number];
     size_t stem = (size_t)index->stem_length + 1;
     uint64_t *place = &pending->hashes[number % PENDING];
@@ -91,7 +93,8 @@ static ptio_status enter_pending(ptio_zip_index *index, const pending_names *pen
  * member begins goes to *lowest, whether the records are in file order to *ordered. */
 static ptio_status walk_entries(ptio_zip_index *index, uint64_t count, uint64_t *lowest, bool *ordered,
                                 ptio_error *err) {
-    ptio_zip_walk walk = {.directory = index->directory, .directory_offset = index->directory_offset,
+    ptio_zip_walk walk = {.directory = index->directory,
+                          .directory_offset = index->directory_offset,
                           .size = index->directory_size};
     pending_names pending = {{0}};
     uint64_t last = 0;
@@ -99,8 +102,8 @@ static ptio_status walk_entries(ptio_zip_index *index, uint64_t count, uint64_t 
         ptio_record *record = &index->records[index->count];
         bool is_directory = false;
         PTIO_CHECK(walk.size - walk.at >= PTIO_CENTRAL_HEADER, "Z4.count", err, ZIP_MALFORMED,
-                   walk.directory_offset + walk.at, "the end record counts %llu entries, the directory holds %llu",
-                   (ull)count, (ull)i);
+                   walk.directory_offset + walk.at,
+                   "the end record counts %llu entries, the directory holds %llu", (ull)count, (ull)i);
         PTIO_TRY(ptio_zip_next_entry(&walk, record, &is_directory, err));
         if (record->header < *lowest) *lowest = record->header;
         if (is_directory) continue;
@@ -142,11 +145,11 @@ static ptio_status check_extent(ptio_zip_index *index, ptio_record *record, uint
     if (PTIO_LIKELY(end <= limit)) return PTIO_OK;
     const char *check = end <= index->directory_offset ? "Z9.overlap" : "Z9.directory";
     if (!ptio_check_is_on(check)) return PTIO_OK;
-    ptio_status status = ptio_fail(err, PTIO_E_ZIP_MALFORMED, check, record->header,
-                                   "the member at byte %llu ends at %llu or later, %s at %llu",
-                                   (ull)record->header, (ull)end,
-                                   end <= index->directory_offset ? "the next one begins" : "the directory begins",
-                                   end <= index->directory_offset ? (ull)limit : (ull)index->directory_offset);
+    ptio_status status =
+        ptio_fail(err, PTIO_E_ZIP_MALFORMED, check, record->header,
+                  "the member at byte %llu ends at %llu or later, %s at %llu", (ull)record->header, (ull)end,
+                  end <= index->directory_offset ? "the next one begins" : "the directory begins",
+                  end <= index->directory_offset ? (ull)limit : (ull)index->directory_offset);
     ptio_error_in_record(err, name_of(index, record), record->name_length);
     return status;
 }
@@ -175,7 +178,8 @@ static ptio_status check_extents(ptio_zip_index *index, bool ordered, ptio_error
  * pages would take longer than filling them. */
 static ptio_status allocate(ptio_zip_index *index, const ptio_zip_end *end, ptio_error *err) {
     PTIO_CHECK(end->size <= UINT32_MAX, "Z4.size", err, LIMIT, end->offset,
-               "the directory has %llu bytes, at most %lu are read", (ull)end->size, (unsigned long)UINT32_MAX);
+               "the directory has %llu bytes, at most %lu are read", (ull)end->size,
+               (unsigned long)UINT32_MAX);
     uint64_t slots = 16;
     while (slots < 2 * end->count) slots *= 2;
     /* None of these sums comes near 2^64, as count <= size / 46. */

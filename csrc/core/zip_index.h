@@ -40,14 +40,14 @@ typedef struct {
     uint16_t stem_length;
     ptio_hash_key hash_key;
     uint64_t inflated_bytes; /* sum of usize over all compressed records, or UINT64_MAX */
-    uint64_t *table; /* open addressing by the folded name below the stem: hash bits, record + 1 */
+    uint64_t *table;         /* open addressing by the folded name below the stem: hash bits, record + 1 */
     uint32_t table_mask;
 } ptio_zip_index;
 
 /* Z1-Z7, Z9. Nothing is allocated for an entry before the directory's size
  * shows that it can exist. */
-ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *limits,
-                                ptio_zip_index *out, ptio_error *err) PTIO_MUST_CHECK;
+ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *limits, ptio_zip_index *out,
+                                ptio_error *err) PTIO_MUST_CHECK;
 
 /* The record "<stem>/<directory><name>", exactly, or PTIO_NO_RECORD. directory
  * is "" or ends in '/'. */

@@ -24,7 +24,7 @@ struct ptio_inflater {
     uint64_t directory_size;
     uint64_t record_begin, record_size; /* in the file */
     uint8_t end[END_GAP + END_RECORD];
-    uint64_t position; /* in the archive shown */
+    uint64_t position;  /* in the archive shown */
     ptio_error failure; /* of our source, which libzip only knows as "read error" */
     zip_error_t zip_failure;
 };
@@ -99,8 +99,8 @@ static zip_int64_t read_shown(ptio_inflater *inflater, uint8_t *out, uint64_t n)
     } else if (at - directory < record) {
         at -= directory;
         n = ptio_min_u64(n, record - at);
-        if (ptio_source_read(inflater->source, inflater->record_begin + at, out, (size_t)n, &inflater->failure) !=
-            PTIO_OK) {
+        if (ptio_source_read(inflater->source, inflater->record_begin + at, out, (size_t)n,
+                             &inflater->failure) != PTIO_OK) {
             zip_error_set(&inflater->zip_failure, ZIP_ER_READ, 0);
             return -1;
         }
@@ -128,11 +128,8 @@ static zip_int64_t read_filled(ptio_inflater *inflater, uint8_t *out, uint64_t n
 static zip_int64_t answer_libzip(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
     ptio_inflater *inflater = context;
     switch (command) {
-    case ZIP_SOURCE_OPEN:
-        inflater->position = 0;
-        return 0;
-    case ZIP_SOURCE_READ:
-        return read_filled(inflater, data, n);
+    case ZIP_SOURCE_OPEN: inflater->position = 0; return 0;
+    case ZIP_SOURCE_READ: return read_filled(inflater, data, n);
     case ZIP_SOURCE_SEEK: {
         zip_int64_t to = zip_source_seek_compute_offset(inflater->position, shown_size(inflater), data, n,
                                                         &inflater->zip_failure);
@@ -140,8 +137,7 @@ static zip_int64_t answer_libzip(void *context, void *data, zip_uint64_t n, zip_
         inflater->position = (uint64_t)to;
         return 0;
     }
-    case ZIP_SOURCE_TELL:
-        return (zip_int64_t)inflater->position;
+    case ZIP_SOURCE_TELL: return (zip_int64_t)inflater->position;
     case ZIP_SOURCE_STAT: {
         zip_stat_t *stat = ZIP_SOURCE_GET_ARGS(zip_stat_t, data, n, &inflater->zip_failure);
         if (stat == NULL) return -1;
@@ -150,18 +146,14 @@ static zip_int64_t answer_libzip(void *context, void *data, zip_uint64_t n, zip_
         stat->valid = ZIP_STAT_SIZE;
         return sizeof *stat;
     }
-    case ZIP_SOURCE_ERROR:
-        return zip_error_to_data(&inflater->zip_failure, data, n);
+    case ZIP_SOURCE_ERROR: return zip_error_to_data(&inflater->zip_failure, data, n);
     case ZIP_SOURCE_CLOSE:
-    case ZIP_SOURCE_FREE: /* the inflater outlives the archives that it shows */
-        return 0;
+    case ZIP_SOURCE_FREE: /* the inflater outlives the archives that it shows */ return 0;
     case ZIP_SOURCE_SUPPORTS:
         return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE,
                                               ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE,
                                               ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, ZIP_SOURCE_SUPPORTS, -1);
-    default:
-        zip_error_set(&inflater->zip_failure, ZIP_ER_OPNOTSUPP, 0);
-        return -1;
+    default: zip_error_set(&inflater->zip_failure, ZIP_ER_OPNOTSUPP, 0); return -1;
     }
 }
 
@@ -243,7 +235,9 @@ ptio_status ptio_inflate_allowed(const ptio_zip_index *index, uint64_t file_size
     uint64_t most = ptio_limit_for_file(limits->inflated_bytes, file_size), possible;
     if (!ptio_mul_u64(entry->csize, 1032, &possible) || !ptio_add_u64(possible, 64, &possible))
         possible = UINT64_MAX;
-    const char *check = entry->usize > possible ? "Z11.ratio" : index->inflated_bytes > most ? "Z11.sum" : NULL;
+    const char *check = entry->usize > possible        ? "Z11.ratio"
+                        : index->inflated_bytes > most ? "Z11.sum"
+                                                       : NULL;
     if (check == NULL || !ptio_check_is_on(check)) return PTIO_OK;
     ptio_status status =
         entry->usize > possible

@@ -12,8 +12,8 @@
 typedef struct ptio_inflater ptio_inflater;
 
 /* source and index outlive the inflater. One thread at a time. */
-ptio_status ptio_inflater_new(const ptio_source *source, const ptio_zip_index *index,
-                              ptio_inflater **out, ptio_error *err) PTIO_MUST_CHECK;
+ptio_status ptio_inflater_new(const ptio_source *source, const ptio_zip_index *index, ptio_inflater **out,
+                              ptio_error *err) PTIO_MUST_CHECK;
 
 /* Z11: whether a compressed record and its archive may be inflated at all; to be
  * asked before memory for it is allocated. */

@@ -27,14 +27,15 @@ typedef struct {
 
 /* Z6 for the local header: torch fills the field in before it knows the sizes, and keeps
  * 0 for what it does not know; other writers put the sizes there. */
-static ptio_status check_zip64(const ptio_record *record, zip64_field field, uint64_t offset, ptio_error *err) {
+static ptio_status check_zip64(const ptio_record *record, zip64_field field, uint64_t offset,
+                               ptio_error *err) {
     const uint64_t meant[3] = {record->usize, record->csize, record->header};
     for (size_t i = 0; i < field.count; i++) {
         uint64_t value = ptio_le64(field.values + 8 * i);
         bool alone = field.count == 1 && (value == meant[1] || value == meant[2]);
-        PTIO_CHECK(value == 0 || value == meant[i] || alone, "Z6.local_value", err, ZIP_AMBIGUOUS, offset + 8 * i,
-                   "value %zu of the local zip64 field is %llu, the directory says %llu", i + 1, (ull)value,
-                   (ull)meant[i]);
+        PTIO_CHECK(value == 0 || value == meant[i] || alone, "Z6.local_value", err, ZIP_AMBIGUOUS,
+                   offset + 8 * i, "value %zu of the local zip64 field is %llu, the directory says %llu",
+                   i + 1, (ull)value, (ull)meant[i]);
     }
     return PTIO_OK;
 }
@@ -44,14 +45,15 @@ static ptio_status read_extra(const ptio_record *record, const uint8_t *extra, s
     uint64_t offset = record->header + LOCAL_HEADER + record->name_length;
     zip64_field found = {NULL, 0};
     for (size_t at = 0, length; at < n; at += 4 + length) {
-        PTIO_CHECK(n - at >= 4 && ptio_le16(extra + at + 2) <= n - at - 4, "Z6.local_tile", err, ZIP_MALFORMED,
-                   offset + at, "an extra field reaches out of the %zu bytes of the local header", n);
+        PTIO_CHECK(n - at >= 4 && ptio_le16(extra + at + 2) <= n - at - 4, "Z6.local_tile", err,
+                   ZIP_MALFORMED, offset + at,
+                   "an extra field reaches out of the %zu bytes of the local header", n);
         length = ptio_le16(extra + at + 2);
         if (ptio_le16(extra + at) != 1) continue;
         PTIO_CHECK(found.values == NULL, "Z6.local_twice", err, ZIP_AMBIGUOUS, offset + at,
                    "the local header has two zip64 fields");
-        PTIO_CHECK(length == 8 || length == 16 || length == 24, "Z6.local_length", err, ZIP_MALFORMED, offset + at,
-                   "the local zip64 field has %zu bytes, expected 8, 16 or 24", length);
+        PTIO_CHECK(length == 8 || length == 16 || length == 24, "Z6.local_length", err, ZIP_MALFORMED,
+                   offset + at, "the local zip64 field has %zu bytes, expected 8, 16 or 24", length);
         found = (zip64_field){extra + at + 4, length / 8};
         PTIO_TRY(check_zip64(record, found, offset + at + 4, err));
     }
@@ -137,8 +139,8 @@ static uint64_t local_length(const ptio_record *record, const uint8_t *fixed) {
 static bool descriptor_agrees(const ptio_record *record, const uint8_t *p, uint16_t length) {
     uint64_t csize = length == 24 ? ptio_le64(p + 8) : ptio_le32(p + 8);
     uint64_t usize = length == 24 ? ptio_le64(p + 16) : ptio_le32(p + 12);
-    return ptio_le32(p) == DESCRIPTOR_SIGNATURE && ptio_le32(p + 4) == record->crc && csize == record->csize &&
-           usize == record->usize;
+    return ptio_le32(p) == DESCRIPTOR_SIGNATURE && ptio_le32(p + 4) == record->crc &&
+           csize == record->csize && usize == record->usize;
 }
 
 /* `p` holds the bytes behind the data, n of them: all up to the limit, or enough. A record
@@ -155,7 +157,8 @@ static ptio_status check_descriptor(const ptio_record *record, const uint8_t *p,
                "a data descriptor of %u bytes does not fit before byte %llu", (unsigned)length,
                (ull)record->limit);
     PTIO_CHECK(agrees, "Z8.descriptor", err, ZIP_AMBIGUOUS, offset,
-               "the data descriptor at byte %llu is missing or does not agree with the directory", (ull)offset);
+               "the data descriptor at byte %llu is missing or does not agree with the directory",
+               (ull)offset);
     return PTIO_OK;
 }
 
@@ -201,8 +204,8 @@ static ptio_status prove_by_reading(const ptio_source *source, const ptio_zip_in
 }
 
 /* Keeps the outcome: only now is the record proven. */
-static ptio_status conclude(const ptio_zip_index *index, ptio_record *record, ptio_status status, bool covered,
-                            uint64_t data, uint16_t descriptor, ptio_error *err) {
+static ptio_status conclude(const ptio_zip_index *index, ptio_record *record, ptio_status status,
+                            bool covered, uint64_t data, uint16_t descriptor, ptio_error *err) {
     if (PTIO_UNLIKELY(status != PTIO_OK)) {
         ptio_error_in_record(err, index->directory + record->name, record->name_length);
         return status;
@@ -213,7 +216,8 @@ static ptio_status conclude(const ptio_zip_index *index, ptio_record *record, pt
     return PTIO_OK;
 }
 
-ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uint32_t record, ptio_error *err) {
+ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uint32_t record,
+                           ptio_error *err) {
     ptio_record *proven = &index->records[record];
     uint64_t data = 0;
     uint16_t descriptor = 0;
@@ -223,11 +227,10 @@ ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uin
      * mapping it costs more than reading it, and with large pages in the cache it
      * makes the process look megabytes larger. */
     bool in_place = source->bytes != NULL && (source->fd < 0 || proven->csize < FAR_APART);
-    ptio_status status =
-        in_place
-            ? prove_bytes(index, proven, source->bytes + proven->header, source->size - proven->header, &data,
-                          &descriptor, &covered, err)
-            : prove_by_reading(source, index, proven, &data, &descriptor, err);
+    ptio_status status = in_place
+                             ? prove_bytes(index, proven, source->bytes + proven->header,
+                                           source->size - proven->header, &data, &descriptor, &covered, err)
+                             : prove_by_reading(source, index, proven, &data, &descriptor, err);
     return conclude(index, proven, status, covered, data, descriptor, err);
 }
 
@@ -244,7 +247,6 @@ ptio_status ptio_zip_prove_in(ptio_zip_index *index, uint32_t record, const uint
     *covered = false;
     if (proven->header < from || proven->header - from >= n) return PTIO_OK;
     uint64_t skip = proven->header - from;
-    ptio_status status =
-        prove_bytes(index, proven, bytes + skip, n - skip, &data, &descriptor, covered, err);
+    ptio_status status = prove_bytes(index, proven, bytes + skip, n - skip, &data, &descriptor, covered, err);
     return conclude(index, proven, status, *covered, data, descriptor, err);
 }

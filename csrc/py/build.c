@@ -83,7 +83,8 @@ static PyObject *make_value(ptio_builder *b, ptio_ref ref) {
     case PTIO_N_BIG_INT: return make_big_int(graph, node);
     case PTIO_N_BIG_DECIMAL: return make_big_decimal(graph, node);
     case PTIO_N_BYTES: return PyBytes_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
-    case PTIO_N_BYTEARRAY: return PyByteArray_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
+    case PTIO_N_BYTEARRAY:
+        return PyByteArray_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
     case PTIO_N_PY2_STR: return make_py2_str(b, node);
     case PTIO_N_SET: return PySet_New(NULL);
     case PTIO_N_FROZENSET: return make_frozenset(b, node);
@@ -144,8 +145,7 @@ static int apply_fill(ptio_builder *b, const ptio_node *fill) {
 
 static int build_node(ptio_builder *b, ptio_ref ref) {
     const ptio_node *node = &b->graph->nodes[ref];
-    if (ptio_is_fill(node))
-        return b->graph->nodes[node->a].flags & PTIO_F_NEEDED ? apply_fill(b, node) : 0;
+    if (ptio_is_fill(node)) return b->graph->nodes[node->a].flags & PTIO_F_NEEDED ? apply_fill(b, node) : 0;
     if (!(node->flags & PTIO_F_NEEDED)) return 0;
     b->objects[ref] = make_value(b, ref);
     return b->objects[ref] == NULL ? -1 : 0;
@@ -157,7 +157,8 @@ static bool is_final(ptio_state *state, PyObject *type) {
     PyObject *errors = ptio_state_errors(state);
     PyObject *base = errors == NULL ? NULL : PyObject_GetAttrString(errors, "Error");
     bool final = base == NULL || PyErr_GivenExceptionMatches(type, PyExc_MemoryError) ||
-                 !PyErr_GivenExceptionMatches(type, PyExc_Exception) || PyErr_GivenExceptionMatches(type, base);
+                 !PyErr_GivenExceptionMatches(type, PyExc_Exception) ||
+                 PyErr_GivenExceptionMatches(type, base);
     Py_XDECREF(base);
     PyErr_Clear();
     return final;

@@ -49,8 +49,9 @@ static PyObject *make_device(ptio_builder *b, const ptio_node *node) {
 
 /* Sparse, nested and jagged: a class of ptio._types checks what the tensors hold. */
 static PyObject *make_composite(ptio_builder *b, const ptio_node *node) {
-    static const char *const names[][2] = {
-        {"SparseTensor", "_from_rebuild"}, {"NestedTensor", "_from_rebuild"}, {"NestedTensor", "_from_jagged"}};
+    static const char *const names[][2] = {{"SparseTensor", "_from_rebuild"},
+                                           {"NestedTensor", "_from_rebuild"},
+                                           {"NestedTensor", "_from_jagged"}};
     const char *const *name = names[node->sub - PTIO_MAKE_REBUILD_SPARSE];
     PyObject *types = ptio_state_types(b->state);
     PyObject *class = types == NULL ? NULL : PyObject_GetAttrString(types, name[0]);

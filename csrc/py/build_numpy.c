@@ -23,8 +23,8 @@ static PyObject *make_view(PyObject *dtype, int ndim, npy_intp *sizes, npy_intp 
                            ptio_storage_object *base) {
     int flags = strides == NULL ? NPY_ARRAY_CARRAY : NPY_ARRAY_WRITEABLE;
     Py_INCREF(dtype); /* stolen by the next call */
-    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)dtype, ndim, sizes, strides, bytes,
-                                           flags, NULL);
+    PyObject *array =
+        PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)dtype, ndim, sizes, strides, bytes, flags, NULL);
     if (array == NULL) return NULL;
     Py_INCREF(base); /* stolen by the next call, also when it fails */
     if (PyArray_SetBaseObject((PyArrayObject *)array, (PyObject *)base) < 0) Py_CLEAR(array);
@@ -33,7 +33,8 @@ static PyObject *make_view(PyObject *dtype, int ndim, npy_intp *sizes, npy_intp 
 
 static PyObject *make_array(ptio_builder *b, const ptio_tensor *tensor, PyObject *dtype) {
     npy_intp sizes[PTIO_MAX_NUMPY_DIMS], strides[PTIO_MAX_NUMPY_DIMS];
-    const int64_t *from_sizes = ptio_tensor_sizes(b->c, tensor), *from_strides = ptio_tensor_strides(b->c, tensor);
+    const int64_t *from_sizes = ptio_tensor_sizes(b->c, tensor),
+                  *from_strides = ptio_tensor_strides(b->c, tensor);
     npy_intp item = ptio_dtype_get(tensor->dtype)->item_bytes;
     ptio_storage_object *storage = ptio_storages_get(b, tensor->storage);
     if (storage == NULL) return NULL;
@@ -72,8 +73,10 @@ PyObject *ptio_int_tuple(const int64_t *values, size_t count) {
     PyObject *tuple = PyTuple_New((Py_ssize_t)count);
     for (size_t i = 0; tuple != NULL && i < count; i++) {
         PyObject *value = PyLong_FromLongLong(values[i]);
-        if (value == NULL) Py_CLEAR(tuple);
-        else PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, value);
+        if (value == NULL)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, value);
     }
     return tuple;
 }
@@ -156,7 +159,8 @@ PyObject *ptio_build_tensor(ptio_builder *b, const ptio_node *node) {
         array = make_raw(b, tensor, dtype);
     } else {
         array = make_array(b, tensor, dtype);
-        if (array != NULL && tensor->flags & (PTIO_T_CONJ | PTIO_T_NEG)) array = apply_bits(array, tensor->flags);
+        if (array != NULL && tensor->flags & (PTIO_T_CONJ | PTIO_T_NEG))
+            array = apply_bits(array, tensor->flags);
     }
     return tensor->flags & PTIO_T_QUANTIZED ? make_quantized(b, tensor, array) : array;
 }

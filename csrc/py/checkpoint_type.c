@@ -24,10 +24,9 @@ static int read_allow(PyObject *allow, const char ***names, size_t *count) {
 static int open_checkpoint(ptio_checkpoint_object *self, const ptio_checkpoint_options *options) {
     ptio_error err = {0};
     ptio_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ptio_checkpoint_open(&self->source->source, options, &self->checkpoint, &err);
-    Py_END_ALLOW_THREADS
-    if (status == PTIO_OK) return 0;
+    Py_BEGIN_ALLOW_THREADS status =
+        ptio_checkpoint_open(&self->source->source, options, &self->checkpoint, &err);
+    Py_END_ALLOW_THREADS if (status == PTIO_OK) return 0;
     ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, &self->checkpoint);
     return -1;
 }
@@ -41,9 +40,9 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     unsigned int depth;
     ptio_checkpoint_options options = {0};
     const char **allow_names = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UO:Checkpoint", names, state->source_type, &source,
-                                     &pickle_bytes, &objects, &object_bytes, &inflated_bytes, &depth, &hash_work,
-                                     &inert, &PyTuple_Type, &allow, &encoding, &path))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UO:Checkpoint", names, state->source_type,
+                                     &source, &pickle_bytes, &objects, &object_bytes, &inflated_bytes, &depth,
+                                     &hash_work, &inert, &PyTuple_Type, &allow, &encoding, &path))
         return NULL;
     if (!((ptio_source_object *)source)->open) {
         PyErr_SetString(PyExc_ValueError, "the source is closed");
@@ -106,7 +105,8 @@ static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, 
     int private_copy;
     unsigned int threads;
     ptio_loaded loaded;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OpIO:build", names, &verify, &private_copy, &threads, &progress))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OpIO:build", names, &verify, &private_copy, &threads,
+                                     &progress))
         return NULL;
     ptio_ticker ticker = {progress == Py_None ? NULL : progress};
     int verifies = read_verify(verify);
@@ -119,8 +119,12 @@ static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, 
                                  .tick = ptio_tick,
                                  .tick_context = &ticker};
     if (ptio_storages_load(self, state, &options, &loaded) < 0) return NULL;
-    ptio_builder builder = {.state = state, .c = &self->checkpoint, .graph = &self->checkpoint.graph,
-                            .loaded = &loaded, .encoding = encoding, .path = self->path};
+    ptio_builder builder = {.state = state,
+                            .c = &self->checkpoint,
+                            .graph = &self->checkpoint.graph,
+                            .loaded = &loaded,
+                            .encoding = encoding,
+                            .path = self->path};
     PyObject *result = ptio_build(&builder);
     ptio_storages_release(&loaded);
     return result;
@@ -138,13 +142,11 @@ static PyObject *checkpoint_check(ptio_checkpoint_object *self, PyObject *args, 
     if (check_open(self) < 0) return NULL;
     ptio_ticker ticker = {progress == Py_None ? NULL : progress};
     ptio_read_options options = {.threads = threads, .tick = ptio_tick, .tick_context = &ticker};
-    Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(self->lock, WAIT_LOCK);
-    status = ptio_records_verify(&self->source->source, &self->checkpoint.index, &self->limits, &options, &verdicts,
-                                 &err);
+    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
+    status = ptio_records_verify(&self->source->source, &self->checkpoint.index, &self->limits, &options,
+                                 &verdicts, &err);
     PyThread_release_lock(self->lock);
-    Py_END_ALLOW_THREADS
-    if (status != PTIO_OK) {
+    Py_END_ALLOW_THREADS if (status != PTIO_OK) {
         ptio_raise(state, &err, self->path, NULL);
         return NULL;
     }
@@ -193,8 +195,8 @@ static PyObject *checkpoint_has_composites(ptio_checkpoint_object *self, void *c
     (void)closure;
     for (size_t i = PTIO_FIRST_FREE_NODE; i < graph->count; i++) {
         const ptio_node *node = &graph->nodes[i];
-        if (node->kind == PTIO_N_MADE && node->flags & PTIO_F_NEEDED && node->sub >= PTIO_MAKE_REBUILD_SPARSE &&
-            node->sub <= PTIO_MAKE_REBUILD_JAGGED)
+        if (node->kind == PTIO_N_MADE && node->flags & PTIO_F_NEEDED &&
+            node->sub >= PTIO_MAKE_REBUILD_SPARSE && node->sub <= PTIO_MAKE_REBUILD_JAGGED)
             Py_RETURN_TRUE;
     }
     Py_RETURN_FALSE;
@@ -216,12 +218,14 @@ static PyMethodDef checkpoint_methods[] = {
 static PyGetSetDef checkpoint_getset[] = {
     {"format", (getter)checkpoint_format, NULL, "\"zip\".", NULL},
     {"byteorder", (getter)checkpoint_byteorder, NULL, "\"little\" or \"big\".", NULL},
-    {"has_composites", (getter)checkpoint_has_composites, NULL, "Whether there are sparse or nested tensors.", NULL},
+    {"has_composites", (getter)checkpoint_has_composites, NULL, "Whether there are sparse or nested tensors.",
+     NULL},
     {"pickle_size", (getter)checkpoint_pickle_size, NULL, "Bytes of the pickle.", NULL},
     {NULL}};
 
 static PyType_Slot checkpoint_slots[] = {
-    {Py_tp_doc, "Checkpoint(source, *, limits, inert, allow, encoding, path)\n--\n\nA parsed and vetted checkpoint."},
+    {Py_tp_doc,
+     "Checkpoint(source, *, limits, inert, allow, encoding, path)\n--\n\nA parsed and vetted checkpoint."},
     {Py_tp_new, checkpoint_new},
     {Py_tp_dealloc, checkpoint_dealloc},
     {Py_tp_traverse, checkpoint_traverse},
@@ -231,5 +235,6 @@ static PyType_Slot checkpoint_slots[] = {
 
 PyType_Spec ptio_checkpoint_spec = {.name = "ptio._core.Checkpoint",
                                     .basicsize = sizeof(ptio_checkpoint_object),
-                                    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+                                    .flags =
+                                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
                                     .slots = checkpoint_slots};

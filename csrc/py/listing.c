@@ -53,7 +53,8 @@ static PyObject *plain_object(const ptio_checkpoint *c, ptio_ref ref) {
     case PTIO_N_TRUE: return Py_NewRef(Py_True);
     case PTIO_N_INT: return PyLong_FromLongLong(node->integer);
     case PTIO_N_FLOAT: return PyFloat_FromDouble(node->real);
-    case PTIO_N_STR: return PyUnicode_DecodeUTF8((const char *)ptio_text(&c->graph, node), node->a, "surrogatepass");
+    case PTIO_N_STR:
+        return PyUnicode_DecodeUTF8((const char *)ptio_text(&c->graph, node), node->a, "surrogatepass");
     case PTIO_N_PY2_STR: return ptio_shown_text(ptio_text(&c->graph, node), node->a);
     case PTIO_N_DTYPE: return PyUnicode_FromFormat("torch.%s", ptio_dtype_get(node->sub)->torch_name);
     default: return PyUnicode_FromFormat("<%s>", ptio_vet_kind_name(&names, ref));
@@ -61,15 +62,18 @@ static PyObject *plain_object(const ptio_checkpoint *c, ptio_ref ref) {
 }
 
 static PyObject *step_object(const ptio_checkpoint *c, const ptio_step *step) {
-    return step->key == PTIO_NO_NODE ? PyLong_FromUnsignedLongLong(step->position) : plain_object(c, step->key);
+    return step->key == PTIO_NO_NODE ? PyLong_FromUnsignedLongLong(step->position)
+                                     : plain_object(c, step->key);
 }
 
 static PyObject *path_object(const ptio_checkpoint *c, const ptio_step *path, size_t length) {
     PyObject *tuple = PyTuple_New((Py_ssize_t)length);
     for (size_t i = 0; tuple != NULL && i < length; i++) {
         PyObject *step = step_object(c, &path[i]);
-        if (step == NULL) Py_CLEAR(tuple);
-        else PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, step);
+        if (step == NULL)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, step);
     }
     return tuple;
 }
@@ -80,7 +84,9 @@ static PyObject *node_text(const ptio_checkpoint *c, ptio_ref ref) {
 }
 
 static const char *kind_of(const ptio_tensor *tensor) {
-    return tensor->flags & PTIO_T_QUANTIZED ? "quantized" : tensor->storage == PTIO_NO_STORAGE ? "raw" : "tensor";
+    return tensor->flags & PTIO_T_QUANTIZED     ? "quantized"
+           : tensor->storage == PTIO_NO_STORAGE ? "raw"
+                                                : "tensor";
 }
 
 /* A storage that is a value of its own looks like a 1-d tensor over all of it. */
@@ -88,7 +94,8 @@ static ptio_tensor tensor_of_storage(const ptio_checkpoint *c, uint32_t number, 
     const ptio_storage *storage = &c->storages[number];
     dims[0] = (int64_t)(storage->bytes / ptio_dtype_get(storage->dtype)->item_bytes);
     dims[1] = 1;
-    return (ptio_tensor){.storage = number, .dtype = storage->dtype, .ndim = 1, .elements = (uint64_t)dims[0]};
+    return (ptio_tensor){
+        .storage = number, .dtype = storage->dtype, .ndim = 1, .elements = (uint64_t)dims[0]};
 }
 
 static PyObject *tensor_row(tensor_listing *l, PyObject *path, const char *kind, const ptio_tensor *t,
@@ -102,12 +109,13 @@ static PyObject *tensor_row(tensor_listing *l, PyObject *path, const char *kind,
     PyObject *record = has_record ? record_name(c, s->record) : Py_NewRef(Py_None);
     uint64_t bytes = (t->elements + info->per_item - 1) / info->per_item * info->item_bytes;
     return Py_BuildValue("NssNNKKNKNNN", path, kind, info->torch_name, ptio_int_tuple(sizes, t->ndim),
-                         ptio_int_tuple(strides, t->ndim), (unsigned long long)t->offset, (unsigned long long)bytes,
-                         key, (unsigned long long)(s == NULL ? 0 : s->bytes), location,
-                         PyBool_FromLong(t->flags & PTIO_T_REQUIRES_GRAD), record);
+                         ptio_int_tuple(strides, t->ndim), (unsigned long long)t->offset,
+                         (unsigned long long)bytes, key, (unsigned long long)(s == NULL ? 0 : s->bytes),
+                         location, PyBool_FromLong(t->flags & PTIO_T_REQUIRES_GRAD), record);
 }
 
-static ptio_status add_tensor(void *context, const ptio_step *path, size_t length, ptio_ref ref, ptio_error *err) {
+static ptio_status add_tensor(void *context, const ptio_step *path, size_t length, ptio_ref ref,
+                              ptio_error *err) {
     tensor_listing *l = context;
     const ptio_node *node = &l->c->graph.nodes[ref];
     if (!ptio_is_tensor_leaf(node)) return PTIO_OK;
@@ -143,7 +151,8 @@ typedef struct {
     Py_ssize_t limit;
 } leaf_listing;
 
-static ptio_status add_leaf(void *context, const ptio_step *path, size_t length, ptio_ref ref, ptio_error *err) {
+static ptio_status add_leaf(void *context, const ptio_step *path, size_t length, ptio_ref ref,
+                            ptio_error *err) {
     leaf_listing *l = context;
     if (ptio_is_tensor_leaf(&l->c->graph.nodes[ref]) || PyList_GET_SIZE(l->list) >= l->limit) return PTIO_OK;
     PyObject *names = path_object(l->c, path, length);
@@ -176,13 +185,14 @@ static PyObject *note_row(const ptio_checkpoint *c, uint32_t record) {
 
 static PyObject *finding_row(const ptio_checkpoint *c, const ptio_record_verdict *verdict) {
     const ptio_error *err = verdict->error;
-    PyObject *offset = err->offset == PTIO_NO_OFFSET ? Py_NewRef(Py_None)
-                                                     : PyLong_FromUnsignedLongLong(err->offset);
-    return Py_BuildValue("sssNN", ptio_status_exception(err->status), ptio_status_name(err->status), err->message,
-                         record_name(c, verdict->record), offset);
+    PyObject *offset =
+        err->offset == PTIO_NO_OFFSET ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(err->offset);
+    return Py_BuildValue("sssNN", ptio_status_exception(err->status), ptio_status_name(err->status),
+                         err->message, record_name(c, verdict->record), offset);
 }
 
-PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *c, const ptio_record_verdict *verdicts) {
+PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *c,
+                             const ptio_record_verdict *verdicts) {
     PyObject *list = PyList_New(0);
     for (uint32_t i = 0; list != NULL && i < c->index.count; i++) {
         bool bad = verdicts[i].error != NULL;

@@ -27,7 +27,8 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec) {
 /* A named tuple: what typing.NamedTuple says in _core.pyi. */
 static PyObject *make_named_tuple(const char *name, const char *fields) {
     PyObject *collections = PyImport_ImportModule("collections");
-    PyObject *type = collections == NULL ? NULL : PyObject_CallMethod(collections, "namedtuple", "ss", name, fields);
+    PyObject *type =
+        collections == NULL ? NULL : PyObject_CallMethod(collections, "namedtuple", "ss", name, fields);
     PyObject *module = type == NULL ? NULL : PyUnicode_FromString("ptio._core");
     if (module != NULL && PyObject_SetAttrString(type, "__module__", module) < 0) Py_CLEAR(type);
     Py_XDECREF(module);
@@ -37,9 +38,9 @@ static PyObject *make_named_tuple(const char *name, const char *fields) {
 
 static int add_named_tuples(PyObject *module, ptio_state *state) {
     state->record_type = make_named_tuple("Record", "name offset compressed_size size crc32 method");
-    state->tensor_info_type =
-        make_named_tuple("TensorInfo", "path kind dtype shape stride storage_offset nbytes storage storage_nbytes "
-                                       "location requires_grad record");
+    state->tensor_info_type = make_named_tuple(
+        "TensorInfo", "path kind dtype shape stride storage_offset nbytes storage storage_nbytes "
+                      "location requires_grad record");
     state->finding_type = make_named_tuple("Finding", "exception kind message record offset");
     if (!state->record_type || !state->tensor_info_type || !state->finding_type) return -1;
     if (PyModule_AddObjectRef(module, "Record", state->record_type) < 0) return -1;

@@ -29,14 +29,14 @@ typedef struct {
     PyTypeObject *source_type;
     PyTypeObject *storage_type;
     PyTypeObject *checkpoint_type;
-    PyObject *record_type;      /* named tuples of _core.pyi */
+    PyObject *record_type; /* named tuples of _core.pyi */
     PyObject *tensor_info_type;
     PyObject *finding_type;
 
     /* Made when they are first asked for, see state.c. */
-    PyObject *errors;                            /* module ptio._errors */
-    PyObject *types;                             /* module ptio._types */
-    PyObject *dtypes[PTIO_DTYPE_COUNT];          /* numpy.dtype, or ptio.TorchDtype */
+    PyObject *errors;                   /* module ptio._errors */
+    PyObject *types;                    /* module ptio._types */
+    PyObject *dtypes[PTIO_DTYPE_COUNT]; /* numpy.dtype, or ptio.TorchDtype */
     PyObject *callables[PTIO_MAKER_COUNT];
 } ptio_state;
 
@@ -60,8 +60,7 @@ void ptio_state_clear(ptio_state *state);
 
 /* Raises the exception for a failure of the core. checkpoint gives the list of
  * forbidden globals and may be NULL, as may path. */
-void ptio_raise(ptio_state *state, const ptio_error *err, PyObject *path,
-                const ptio_checkpoint *checkpoint);
+void ptio_raise(ptio_state *state, const ptio_error *err, PyObject *path, const ptio_checkpoint *checkpoint);
 
 /* For callbacks of the core that run Python: the exception stays set. */
 ptio_status ptio_python_failed(ptio_error *err);
@@ -69,28 +68,25 @@ ptio_status ptio_python_failed(ptio_error *err);
 /* --- the types ------------------------------------------------------------------------- */
 
 typedef struct {
-    PyObject_HEAD
-    ptio_source source;
+    PyObject_HEAD ptio_source source;
     bool open;
     PyObject *owner; /* bytes that are borrowed, or the file object */
     uint64_t base;   /* where offset 0 lies in the file object */
 } ptio_source_object;
 
 typedef struct {
-    PyObject_HEAD
-    ptio_block *block; /* NULL for an empty storage */
+    PyObject_HEAD ptio_block *block; /* NULL for an empty storage */
     uint8_t *bytes;
     uint64_t size;
     uint8_t nothing[16]; /* what an empty storage points to */
 } ptio_storage_object;
 
 typedef struct {
-    PyObject_HEAD
-    ptio_source_object *source;
+    PyObject_HEAD ptio_source_object *source;
     ptio_checkpoint checkpoint;
     ptio_limits limits;
-    PyObject *encoding; /* str */
-    PyObject *path;     /* str or None */
+    PyObject *encoding;      /* str */
+    PyObject *path;          /* str or None */
     PyThread_type_lock lock; /* over the index while records are proven and read */
 } ptio_checkpoint_object;
 
@@ -112,10 +108,10 @@ PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *checkpoin
 
 /* The storages of a load, by number. */
 typedef struct {
-    ptio_arena arena;        /* of the tables below, and of the builder's */
-    ptio_wanted *wanted;     /* one for each storage that is read */
-    uint32_t *wanted_of;     /* storage -> index into wanted, or PTIO_NO_STORAGE */
-    PyObject **objects;      /* storage -> Storage, or NULL until it is asked for */
+    ptio_arena arena;    /* of the tables below, and of the builder's */
+    ptio_wanted *wanted; /* one for each storage that is read */
+    uint32_t *wanted_of; /* storage -> index into wanted, or PTIO_NO_STORAGE */
+    PyObject **objects;  /* storage -> Storage, or NULL until it is asked for */
     size_t count, storage_count;
 } ptio_loaded;
 

@@ -60,14 +60,15 @@ static bool has_readinto(PyObject *file) {
 static ptio_status read_from_file(ptio_source_object *self, uint64_t offset, char *out, size_t n,
                                   ptio_error *err) {
     size_t done = 0;
-    PyObject *position = PyObject_CallMethod(self->owner, "seek", "K", (unsigned long long)(self->base + offset));
+    PyObject *position =
+        PyObject_CallMethod(self->owner, "seek", "K", (unsigned long long)(self->base + offset));
     if (position == NULL) return ptio_python_failed(err);
     Py_DECREF(position);
     bool direct = has_readinto(self->owner);
     while (done < n) {
         Py_ssize_t left = (Py_ssize_t)(n - done);
-        Py_ssize_t got = direct ? call_readinto(self->owner, out + done, left)
-                                : call_read(self->owner, out + done, left);
+        Py_ssize_t got =
+            direct ? call_readinto(self->owner, out + done, left) : call_read(self->owner, out + done, left);
         if (got < 0 && PyErr_Occurred()) return ptio_python_failed(err);
         if (got <= 0 || got > left) return short_file(err, offset, n, done);
         done += (size_t)got;
@@ -130,10 +131,8 @@ static PyObject *source_from_path(PyTypeObject *type, PyObject *args) {
         Py_XDECREF(shown);
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = ptio_source_open(PyBytes_AS_STRING(path), mode, &self->source, &err);
-    Py_END_ALLOW_THREADS
-    PyObject *result = finish(self, status, &err, shown);
+    Py_BEGIN_ALLOW_THREADS status = ptio_source_open(PyBytes_AS_STRING(path), mode, &self->source, &err);
+    Py_END_ALLOW_THREADS PyObject *result = finish(self, status, &err, shown);
     Py_DECREF(shown);
     return result;
 }
@@ -149,10 +148,8 @@ static PyObject *source_from_fd(PyTypeObject *type, PyObject *args) {
         return NULL;
     ptio_source_object *self = source_alloc(type, NULL);
     if (self == NULL) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    status = ptio_source_from_fd(fd, base, mode, &self->source, &err);
-    Py_END_ALLOW_THREADS
-    return finish(self, status, &err, NULL);
+    Py_BEGIN_ALLOW_THREADS status = ptio_source_from_fd(fd, base, mode, &self->source, &err);
+    Py_END_ALLOW_THREADS return finish(self, status, &err, NULL);
 }
 
 static PyObject *source_from_bytes(PyTypeObject *type, PyObject *args) {
@@ -162,7 +159,8 @@ static PyObject *source_from_bytes(PyTypeObject *type, PyObject *args) {
     if (base < 0 || base > PyBytes_GET_SIZE(data)) base = PyBytes_GET_SIZE(data);
     ptio_source_object *self = source_alloc(type, data);
     if (self == NULL) return NULL;
-    ptio_source_borrow(PyBytes_AS_STRING(data) + base, (size_t)(PyBytes_GET_SIZE(data) - base), &self->source);
+    ptio_source_borrow(PyBytes_AS_STRING(data) + base, (size_t)(PyBytes_GET_SIZE(data) - base),
+                       &self->source);
     return finish(self, PTIO_OK, NULL, NULL);
 }
 

@@ -44,8 +44,8 @@ static PyType_Slot storage_slots[] = {
     {Py_tp_getset, storage_getset},
     {0, NULL}};
 
-PyType_Spec ptio_storage_spec = {
-    .name = "ptio._core.Storage",
-    .basicsize = sizeof(ptio_storage_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = storage_slots};
+PyType_Spec ptio_storage_spec = {.name = "ptio._core.Storage",
+                                 .basicsize = sizeof(ptio_storage_object),
+                                 .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                                          Py_TPFLAGS_IMMUTABLETYPE,
+                                 .slots = storage_slots};

@@ -12,8 +12,8 @@ ptio_status ptio_tick(void *context, uint64_t done, uint64_t total, ptio_error *
     PyGILState_STATE gil = PyGILState_Ensure();
     if (PyErr_CheckSignals() < 0) status = ptio_python_failed(err);
     if (status == PTIO_OK && t->progress != NULL) {
-        PyObject *result = PyObject_CallFunction(t->progress, "KK", (unsigned long long)done,
-                                                 (unsigned long long)total);
+        PyObject *result =
+            PyObject_CallFunction(t->progress, "KK", (unsigned long long)done, (unsigned long long)total);
         if (result == NULL) status = ptio_python_failed(err);
         Py_XDECREF(result);
     }
@@ -32,7 +32,8 @@ static void mark_needed(const ptio_checkpoint *c, uint8_t *needed) {
 }
 
 /* Memory for every table of the load, zeroed. */
-static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, uint8_t **needed, ptio_error *err) {
+static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, uint8_t **needed,
+                            ptio_error *err) {
     size_t count = c->storage_count + 1;
     void *memory[4];
     const size_t sizes[] = {sizeof *loaded->wanted, sizeof *loaded->wanted_of, sizeof *loaded->objects, 1};
@@ -58,10 +59,9 @@ static ptio_status choose(const ptio_checkpoint *c, ptio_loaded *loaded, ptio_er
         loaded->wanted_of[i] = PTIO_NO_STORAGE;
         if (!needed[i] || storage->record == PTIO_NO_RECORD) continue;
         loaded->wanted_of[i] = (uint32_t)loaded->count;
-        loaded->wanted[loaded->count++] = (ptio_wanted){
-            .record = storage->record,
-            .alignment = storage->alignment,
-            .needs_private = c->swap && storage->swap_bytes > 1};
+        loaded->wanted[loaded->count++] = (ptio_wanted){.record = storage->record,
+                                                        .alignment = storage->alignment,
+                                                        .needs_private = c->swap && storage->swap_bytes > 1};
     }
     return PTIO_OK;
 }
@@ -85,7 +85,8 @@ static ptio_status read_all(ptio_checkpoint_object *self, const ptio_read_option
     const ptio_source *source = &self->source->source;
     ptio_checkpoint *c = &self->checkpoint;
     PTIO_TRY(choose(c, loaded, err));
-    PTIO_TRY(ptio_records_read(source, &c->index, loaded->wanted, loaded->count, &self->limits, options, err));
+    PTIO_TRY(
+        ptio_records_read(source, &c->index, loaded->wanted, loaded->count, &self->limits, options, err));
     PTIO_TRY(prove_others(source, &c->index, err));
     if (c->swap) swap_all(c, loaded);
     return PTIO_OK;
@@ -96,12 +97,10 @@ int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const pt
     ptio_error err = {0};
     ptio_status status;
     memset(loaded, 0, sizeof *loaded);
-    Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(self->lock, WAIT_LOCK);
+    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
     status = read_all(self, options, loaded, &err);
     PyThread_release_lock(self->lock);
-    Py_END_ALLOW_THREADS
-    if (status == PTIO_OK) return 0;
+    Py_END_ALLOW_THREADS if (status == PTIO_OK) return 0;
     ptio_storages_release(loaded);
     ptio_raise(state, &err, self->path, NULL);
     return -1;
