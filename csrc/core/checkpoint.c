@@ -150,8 +150,7 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
                                  ptio_error *err) {
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
-                                .inert_opcodes = options->inert,
-                                .stop_before_node = PTIO_NO_NODE};
+                                .inert_opcodes = options->inert};
     ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }

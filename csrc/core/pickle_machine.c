@@ -39,17 +39,16 @@ ptio_status ptio_machine_more_stack(ptio_machine *m) {
 ptio_status ptio_machine_more_nodes(ptio_machine *m) {
     ptio_graph *graph = m->graph;
     void *nodes = graph->nodes;
-    PTIO_CHECK(graph->count - PTIO_FIRST_FREE_NODE < m->options->max_nodes && graph->count < PTIO_NO_NODE,
-               "R.objects", m->err, LIMIT, MACHINE_OFFSET(m),
-               "the pickle makes more than %llu objects (limit objects)",
-               (unsigned long long)ptio_min_u64(m->options->max_nodes, PTIO_NO_NODE));
+    PTIO_CHECK(graph->count < ptio_machine_most_nodes(m->options), "R.objects", m->err, LIMIT,
+               MACHINE_OFFSET(m), "the pickle makes more than %llu objects (limit objects)",
+               (unsigned long long)(ptio_machine_most_nodes(m->options) - PTIO_FIRST_FREE_NODE));
     PTIO_CHECK(ptio_graph_bytes(graph) <= m->options->max_bytes, "R.graph", m->err, LIMIT, MACHINE_OFFSET(m),
                "the pickle's objects need more than %llu bytes (limit object_bytes)",
                (unsigned long long)m->options->max_bytes);
     PTIO_TRY(ptio_arena_grow(&graph->arena, &nodes, &graph->capacity, graph->count + 1, sizeof(ptio_node),
                              m->err));
     graph->nodes = nodes;
-    graph->capacity = (size_t)ptio_min_u64(graph->capacity, PTIO_NO_NODE); /* no ref may wrap around */
+    graph->capacity = (size_t)ptio_min_u64(graph->capacity, ptio_machine_most_nodes(m->options));
     return PTIO_OK;
 }
 

@@ -35,6 +35,12 @@ typedef struct {
 /* Name of the opcode being done. */
 const char *ptio_machine_opcode(const ptio_machine *m);
 
+/* Nodes that a graph may hold, those included that are always there: as many as the
+ * caller allows, and never so many that a ref would wrap around. */
+static inline uint64_t ptio_machine_most_nodes(const ptio_parse_options *options) {
+    return ptio_min_u64(options->max_nodes, PTIO_NO_NODE - PTIO_FIRST_FREE_NODE) + PTIO_FIRST_FREE_NODE;
+}
+
 ptio_status ptio_machine_more_stack(ptio_machine *m);
 ptio_status ptio_machine_more_nodes(ptio_machine *m);
 ptio_status ptio_machine_short(ptio_machine *m, uint64_t needed) __attribute__((cold));

@@ -360,10 +360,6 @@ static ptio_status op_stop(ptio_machine *m) {
     MACHINE_CHECK(m, m->height == 1, "P3.stop", "STOP with %zu objects on the stack instead of 1", m->height);
     MACHINE_CHECK(m, m->at == m->end, "P3.trailing", "%llu bytes follow STOP",
                   (unsigned long long)(m->end - m->at));
-    PTIO_CHECK(m->graph->count - PTIO_FIRST_FREE_NODE <= m->options->max_nodes, "R.objects-total", m->err,
-               LIMIT, MACHINE_OFFSET(m),
-               "the pickle makes %zu objects, at most %llu are allowed (limit objects)",
-               m->graph->count - PTIO_FIRST_FREE_NODE, (unsigned long long)m->options->max_nodes);
     m->graph->root = m->stack[0];
     m->stopped = true;
     return PTIO_OK;
@@ -402,7 +398,6 @@ static ptio_status machine_run(ptio_machine *m) {
         }
         m->opcode = m->at++;
         PTIO_TRY(machine_step(m));
-        if (PTIO_UNLIKELY(m->graph->count > m->options->stop_before_node)) return PTIO_OK;
     }
     return PTIO_OK;
 }
@@ -422,20 +417,20 @@ ptio_status ptio_pickle_parse(const uint8_t *pickle, uint64_t size, const ptio_p
                               ptio_graph *graph, ptio_error *err) {
     ptio_machine machine = {.options = options, .err = err};
     PTIO_TRY(ptio_graph_init(graph, pickle, size, err));
+    graph->capacity = (size_t)ptio_min_u64(graph->capacity, ptio_machine_most_nodes(options));
     PTIO_CHECK(size > 0, "P1.empty", err, PICKLE_MALFORMED, 0, "the pickle is empty");
     return run_from_start(&machine, pickle, size, graph);
 }
 
+/* One object fewer is allowed than the node needs: the opcode that fails made it. */
 uint64_t ptio_pickle_locate(const uint8_t *pickle, uint64_t size, ptio_ref node) {
-    ptio_parse_options options = {UINT64_MAX, UINT64_MAX, true, node};
+    ptio_parse_options options = {node - PTIO_FIRST_FREE_NODE, UINT64_MAX, true};
     ptio_graph graph;
-    ptio_error ignored;
-    ptio_machine machine = {.options = &options, .err = &ignored};
+    ptio_error err = {0};
     uint64_t offset = PTIO_NO_OFFSET;
-    if (ptio_graph_init(&graph, pickle, size, &ignored) == PTIO_OK) {
-        if (run_from_start(&machine, pickle, size, &graph) == PTIO_OK && graph.count > node)
-            offset = (uint64_t)(machine.opcode - pickle);
-        ptio_graph_free(&graph);
-    }
+    if (node < PTIO_FIRST_FREE_NODE) return offset;
+    if (ptio_pickle_parse(pickle, size, &options, &graph, &err) == PTIO_E_LIMIT && graph.count == node)
+        offset = err.offset;
+    ptio_graph_free(&graph);
     return offset;
 }

@@ -12,9 +12,8 @@
 
 typedef struct {
     uint64_t max_nodes;
-    uint64_t max_bytes;        /* memory of the graph */
-    bool inert_opcodes;        /* INST, OBJ and NEWOBJ_EX are data instead of refused */
-    ptio_ref stop_before_node; /* for ptio_pickle_locate; else PTIO_NO_NODE */
+    uint64_t max_bytes; /* memory of the graph */
+    bool inert_opcodes; /* INST, OBJ and NEWOBJ_EX are data instead of refused */
 } ptio_parse_options;
 
 /* Parses one pickle that ends exactly at pickle + size. The graph keeps

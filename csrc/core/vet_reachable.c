@@ -165,7 +165,7 @@ static ptio_status enter(ptio_vetting *v, walk *w, ptio_ref ref) {
     node->flags |= PTIO_F_NEEDED;
     PTIO_TRY(ptio_vet_charge(v, cost_of(v->graph, ref)));
     if (node->kind == PTIO_N_MARKER) PTIO_TRY(refuse_marker(v, ref));
-    v->now = ref;
+    if (ref >= PTIO_FIRST_FREE_NODE) v->now = ref; /* the others have no place in the stream */
     VET_CHECK(v, !is_container(node) || w->count < depth_limit(v), "P13.depth", LIMIT,
               "objects are nested deeper than %u (limit depth)", depth_limit(v));
     if (is_leaf(node)) return PTIO_OK;
