@@ -46,11 +46,13 @@ static ptio_status prove_batch(void *context, size_t unit, unsigned worker, uint
                                ptio_error *err) {
     (void)worker;
     reader *r = context;
+    ptio_zip_window window;
+    window.offset = window.size = 0;
     *done_bytes = 0;
     size_t end = (size_t)ptio_min_u64((unit + 1) * PROVE_BATCH, r->plan.item_count);
     for (size_t i = unit * PROVE_BATCH; i < end; i++)
         if (needs_proof_now(r, r->plan.items[i].record))
-            PTIO_TRY(ptio_zip_prove(r->source, r->index, r->plan.items[i].record, err));
+            PTIO_TRY(ptio_zip_prove_next(r->source, r->index, r->plan.items[i].record, &window, err));
     return PTIO_OK;
 }
 

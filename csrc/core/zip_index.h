@@ -64,6 +64,16 @@ bool ptio_zip_is(const ptio_zip_index *index, uint32_t record, const char *direc
 ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uint32_t record,
                            ptio_error *err) PTIO_MUST_CHECK;
 
+/* The same for one record after another in file order: what was read for one is looked
+ * at again for the next. */
+typedef struct {
+    uint64_t offset;
+    size_t size; /* 0 to begin */
+    uint8_t bytes[1024];
+} ptio_zip_window;
+ptio_status ptio_zip_prove_next(const ptio_source *source, ptio_zip_index *index, uint32_t record,
+                                ptio_zip_window *window, ptio_error *err) PTIO_MUST_CHECK;
+
 /* The same from bytes of the file that were read before, n of them from offset
  * `from` on. Where the record reaches out of them, *covered is false and nothing
  * is proven. */

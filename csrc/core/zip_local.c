@@ -179,15 +179,34 @@ static ptio_status prove_bytes(const ptio_zip_index *index, const ptio_record *r
     return check_descriptor(record, bytes + behind, n - behind, record->header + behind, descriptor, err);
 }
 
-/* The same with two small reads, for payloads that are not in memory. */
+/* n bytes at offset, from what was read last if they are there. */
+static ptio_status view(const ptio_source *source, ptio_zip_window *window, uint64_t offset, size_t n,
+                        const uint8_t **out, ptio_error *err) {
+    bool there = offset >= window->offset && offset - window->offset <= window->size &&
+                 n <= window->size - (offset - window->offset);
+    if (!there) {
+        uint64_t left = offset < source->size ? source->size - offset : 0;
+        size_t size = (size_t)ptio_max_u64(n, ptio_min_u64(sizeof window->bytes, left));
+        window->size = 0;
+        PTIO_TRY(ptio_source_read(source, offset, window->bytes, size, err));
+        window->offset = offset;
+        window->size = size;
+    }
+    *out = window->bytes + (offset - window->offset);
+    return PTIO_OK;
+}
+
+/* The same with small reads, for payloads that are not in memory. The bytes behind a
+ * descriptor are mostly the next record's header. */
 static ptio_status prove_by_reading(const ptio_source *source, const ptio_zip_index *index,
-                                    const ptio_record *record, uint64_t *data, uint16_t *descriptor,
-                                    ptio_error *err) {
-    uint8_t stack[512], *heap = NULL, *header = stack;
-    uint64_t have = ptio_min_u64(sizeof stack, record->limit - record->header), needed;
+                                    const ptio_record *record, ptio_zip_window *window, uint64_t *data,
+                                    uint16_t *descriptor, ptio_error *err) {
+    uint8_t *heap = NULL;
+    const uint8_t *header, *behind;
+    uint64_t have = ptio_min_u64(sizeof window->bytes / 2, record->limit - record->header), needed;
     ptio_status status = PTIO_OK;
-    PTIO_TRY(ptio_source_read(source, record->header, stack, (size_t)have, err));
-    needed = ptio_max_u64(local_length(record, stack), (uint64_t)LOCAL_HEADER + record->name_length);
+    PTIO_TRY(view(source, window, record->header, (size_t)have, &header, err));
+    needed = ptio_max_u64(local_length(record, header), (uint64_t)LOCAL_HEADER + record->name_length);
     if (needed > have) {
         header = heap = ptio_alloc((size_t)needed, 1);
         if (heap == NULL) return ptio_no_memory(err);
@@ -196,10 +215,9 @@ static ptio_status prove_by_reading(const ptio_source *source, const ptio_zip_in
     if (status == PTIO_OK) status = check_local(index, record, header, data, descriptor, err);
     ptio_free(heap);
     if (status != PTIO_OK || *descriptor == 0) return status;
-    uint8_t behind[MOST_DESCRIPTOR];
     uint64_t end = *data + record->csize;
     uint64_t n = end < record->limit ? ptio_min_u64(*descriptor, record->limit - end) : 0;
-    PTIO_TRY(ptio_source_read(source, end, behind, (size_t)n, err));
+    PTIO_TRY(view(source, window, end, (size_t)n, &behind, err));
     return check_descriptor(record, behind, n, end, descriptor, err);
 }
 
@@ -218,6 +236,13 @@ static ptio_status conclude(const ptio_zip_index *index, ptio_record *record, pt
 
 ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uint32_t record,
                            ptio_error *err) {
+    ptio_zip_window window;
+    window.offset = window.size = 0; /* its bytes need no value */
+    return ptio_zip_prove_next(source, index, record, &window, err);
+}
+
+ptio_status ptio_zip_prove_next(const ptio_source *source, ptio_zip_index *index, uint32_t record,
+                                ptio_zip_window *window, ptio_error *err) {
     ptio_record *proven = &index->records[record];
     uint64_t data = 0;
     uint16_t descriptor = 0;
@@ -230,7 +255,7 @@ ptio_status ptio_zip_prove(const ptio_source *source, ptio_zip_index *index, uin
     ptio_status status = in_place
                              ? prove_bytes(index, proven, source->bytes + proven->header,
                                            source->size - proven->header, &data, &descriptor, &covered, err)
-                             : prove_by_reading(source, index, proven, &data, &descriptor, err);
+                             : prove_by_reading(source, index, proven, window, &data, &descriptor, err);
     return conclude(index, proven, status, covered, data, descriptor, err);
 }
 
