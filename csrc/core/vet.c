@@ -336,15 +336,29 @@ static ptio_status vet_nodes(ptio_vetting *v) {
     return PTIO_OK;
 }
 
+/* Tables as large as the archive lets foresee: a storage, a tensor and a few sizes and
+ * strides for each record. */
+static ptio_status make_tables(ptio_vetting *v) {
+    ptio_checkpoint *c = v->c;
+    ptio_arena *arena = &v->graph->arena;
+    size_t records = c->index.count;
+    void *of_record, *storages = NULL, *tensors = NULL, *dims = NULL;
+    PTIO_TRY(ptio_arena_alloc(arena, records + 1, sizeof *v->storage_of_record, &of_record, v->err));
+    PTIO_TRY(ptio_arena_grow(arena, &storages, &c->storage_capacity, records, sizeof *c->storages, v->err));
+    PTIO_TRY(ptio_arena_grow(arena, &tensors, &c->tensor_capacity, records, sizeof *c->tensors, v->err));
+    PTIO_TRY(ptio_arena_grow(arena, &dims, &c->dim_capacity, 4 * records, sizeof *c->dims, v->err));
+    v->storage_of_record = memset(of_record, 0xff, records * sizeof *v->storage_of_record);
+    c->storages = storages;
+    c->tensors = tensors;
+    c->dims = dims;
+    return PTIO_OK;
+}
+
 static ptio_status vet_all(ptio_vetting *v) {
     PTIO_TRY(ptio_vet_globals(v->c, v->options, v->err));
     if (v->c->forbidden_count > 0 && ptio_check_is_on("P7.allowed"))
         return ptio_vet_report_forbidden(v->c, v->err);
-    size_t records = v->c->index.count;
-    void *table;
-    PTIO_TRY(ptio_arena_alloc(&v->graph->arena, records + 1, sizeof *v->storage_of_record, &table, v->err));
-    v->storage_of_record = table;
-    memset(v->storage_of_record, 0xff, records * sizeof *v->storage_of_record);
+    PTIO_TRY(make_tables(v));
     PTIO_TRY(vet_nodes(v));
     PTIO_TRY(ptio_vet_hash_work(v));
     return ptio_vet_reachable(v);
