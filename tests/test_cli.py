@@ -82,6 +82,13 @@ def test_ls_needs_no_class(ptio_command, save):
     assert "w" in out
 
 
+def test_ls_shows_the_values_nearest_to_the_root_first(ptio_command, save):
+    obj = {"model": {"_metadata": {"version": 1}, "deep": {"lr": 0.5}}, "epoch": 3}
+    _, out, _ = ptio_command("ls", save(obj))
+    assert "epoch=3  model/deep/lr=0.5" in out
+    assert "version" not in out
+
+
 def test_ls_of_a_checkpoint_without_tensors(ptio_command, save):
     status, out, err = ptio_command("ls", save({"epoch": 3}))
     assert (status, err) == (FINE, "")

@@ -99,8 +99,9 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _print_values(values: Sequence[tuple[tuple[Any, ...], Any]]) -> None:
-    """epoch=3  loss=0.25 ..."""
-    texts = [printable(f"{joined(path) or _ROOT}={_value(value)}") for path, value in values]
+    """epoch=3  loss=0.25 ...: nearest to the root first, the versions of modules not at all."""
+    telling = sorted((v for v in values if "_metadata" not in v[0]), key=lambda v: len(v[0]))
+    texts = [printable(f"{joined(path) or _ROOT}={_value(value)}") for path, value in telling]
     if texts:
         print("  ".join(texts[:_LEAVES_SHOWN]) + ("  ..." if len(texts) > _LEAVES_SHOWN else ""))
 
