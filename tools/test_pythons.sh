@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs ptio as a user would, from source, on other Pythons, and runs the tests that need no
 # torch.   Usage: test_pythons.sh [VERSION...]; a version that is not on this machine is skipped.
+# Python 3.10 gets the oldest NumPy and ml_dtypes that pyproject.toml allows.
 set -euo pipefail
 
 [ $# -gt 0 ] || set -- 3.10 3.12 3.13
@@ -28,5 +29,8 @@ for version in "$@"; do
     "$venv/bin/pip" -q install --upgrade pip
     "$venv/bin/pip" -q install --force-reinstall --no-deps .
     "$venv/bin/pip" -q install "ptio[test]"
+    if [ "$version" = 3.10 ]; then
+        "$venv/bin/pip" -q install "numpy==1.23.*" "ml_dtypes==0.5.0"
+    fi
     "$venv/bin/python" -m pytest -p no:cacheprovider -q -m "not torch"
 done

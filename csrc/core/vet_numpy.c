@@ -210,14 +210,16 @@ static ptio_status check_layout(ptio_vetting *v, const ptio_numpy_dtype *dtype, 
     return PTIO_OK;
 }
 
-/* Flags say, among others, that items are object pointers: exactly NumPy's own. */
+/* Flags say, among others, that items are object pointers: exactly NumPy's own. NumPy
+ * 1.x wrote them as a signed byte: -112 is 144. */
 static ptio_status check_flags(ptio_vetting *v, const ptio_numpy_dtype *dtype, ptio_ref ref) {
     const ptio_node *node = vet_node(v, ref);
     int64_t allowed = dtype->structured    ? NEEDS_INIT | NEEDS_API | ALIGNED
                       : dtype->kind == 'U' ? NEEDS_INIT
                                            : 0;
-    bool good = node->kind == PTIO_N_INT &&
-                (dtype->has_objects ? node->integer == HAS_OBJECTS_FLAGS : (node->integer & ~allowed) == 0);
+    int64_t flags = node->kind == PTIO_N_INT ? node->integer : INT64_MAX;
+    if (flags < 0 && flags >= INT8_MIN) flags += 256;
+    bool good = dtype->has_objects ? flags == HAS_OBJECTS_FLAGS : (flags & ~allowed) == 0;
     VET_CHECK(v, good, "P8.numpy-flags", PICKLE_MALFORMED,
               "a NumPy dtype with flags that NumPy never writes");
     return PTIO_OK;

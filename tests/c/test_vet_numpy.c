@@ -44,6 +44,7 @@ static void dtypes_that_numpy_writes(void) {
         /* structured */
         FINE_PICKLE(RECORD("12", TUPLE(TEXT("a") TEXT("b")), DICT(TEXT("a") FIELD(F4, "0") TEXT("b") FIELD(F8, "4")), "1", "16") "b."),
         FINE_PICKLE(RECORD("16", TUPLE(TEXT("a") TEXT("b")), DICT(TEXT("b") FIELD(F8, "8") TEXT("a") FIELD(F4, "0")), "8", "144") "b."),
+        FINE_PICKLE(RECORD("16", TUPLE(TEXT("a") TEXT("b")), DICT(TEXT("b") FIELD(F8, "8") TEXT("a") FIELD(F4, "0")), "8", "-112") "b."),
         FINE_PICKLE(RECORD("8", TUPLE(TEXT("x")), DICT(TEXT("x") FIELD(RECORD("8", TUPLE(TEXT("a")),
                     DICT(TEXT("a") FIELD(F4, "4")), "1", "16") "b", "0")), "1", "16") "b."),
         FINE_PICKLE(RECORD("12", TUPLE(TEXT("x")), DICT(TEXT("x") FIELD(DTYPE("V12") TUPLE(INT("3") TEXT("|")
@@ -93,6 +94,8 @@ static void states_of_dtypes(void) {
                "flags that NumPy never writes"),
         BROKEN(DTYPE("O8") STATE("3", TEXT("|"), "N", "N", "N", "-1", "-1", "0"), "b.", PICKLE_MALFORMED, "P8.numpy-flags", "flags"),
         BROKEN(DTYPE("V8") FLEXIBLE_STATE("|", "8", "1", "63"), "b.", PICKLE_MALFORMED, "P8.numpy-flags", "flags"),
+        BROKEN(DTYPE("V8") FLEXIBLE_STATE("|", "8", "1", "-129"), "b.", PICKLE_MALFORMED, "P8.numpy-flags", "flags"),
+        BROKEN(DTYPE("V8") FLEXIBLE_STATE("|", "8", "1", "-193"), "b.", PICKLE_MALFORMED, "P8.numpy-flags", "flags"),
         BROKEN(DTYPE("U3") FLEXIBLE_STATE("<", "12", "4", "16"), "b.", PICKLE_MALFORMED, "P8.numpy-flags", "flags"),
         BROKEN(DTYPE("f4") TUPLE(INT("3") TEXT("<") "NNN" INT("-1") INT("-1") "N"), "b.", PICKLE_MALFORMED, "P8.numpy-flags", ""),
     };
