@@ -86,6 +86,12 @@ void ptio_vet_same(ptio_vetting *v, ptio_ref ref, ptio_ref value) {
     node->a = value;
 }
 
+void ptio_vet_opaque(ptio_vetting *v, ptio_ref ref) {
+    ptio_node *node = vet_node(v, ref);
+    node->sub = node->kind == PTIO_N_NEWOBJ_EX;
+    node->kind = PTIO_N_OPAQUE_CALL;
+}
+
 /* --- globals (P7) -------------------------------------------------------------------- */
 
 static bool is_allowed_by_caller(const ptio_checkpoint_options *options, const uint8_t *module,
@@ -119,13 +125,10 @@ static void resolve(ptio_node *node, uint32_t global) {
     node->sub = known->role == PTIO_ROLE_DTYPE ? known->value : (uint16_t)global;
 }
 
-/* Names are compared by length and then by their first MAX_COMPARED bytes: a
- * few names of megabytes must not cost gigabytes of comparing. */
-enum { MAX_COMPARED = 512 };
-
+/* The parser has seen to it that no name is long (P7): comparing many is cheap. */
 static int compare_text(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) {
     if (a_size != b_size) return a_size < b_size ? -1 : 1;
-    return memcmp(a, b, a_size < MAX_COMPARED ? a_size : MAX_COMPARED);
+    return memcmp(a, b, a_size);
 }
 
 typedef struct {
@@ -225,13 +228,6 @@ ptio_status ptio_vet_call(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio
     return info->vet(v, node, maker, arguments);
 }
 
-/* A call of something that is not ours to make stays a description of it. */
-static void make_opaque(ptio_vetting *v, ptio_ref ref) {
-    ptio_node *node = vet_node(v, ref);
-    node->sub = node->kind == PTIO_N_NEWOBJ_EX;
-    node->kind = PTIO_N_OPAQUE_CALL;
-}
-
 static ptio_status forbid_constructor(ptio_vetting *v, ptio_ref callee) {
     ptio_global_use use = {callee, PTIO_NO_OFFSET};
     for (size_t i = 0; i < v->graph->global_count; i++)
@@ -247,8 +243,8 @@ static ptio_status vet_call_node(ptio_vetting *v, ptio_ref ref) {
     ptio_node *node = vet_node(v, ref);
     ptio_ref callee = ptio_follow(v->graph, node->a);
     uint8_t kind = vet_node(v, callee)->kind;
-    if (kind == PTIO_N_OPAQUE || kind == PTIO_N_OPAQUE_STACK || kind == PTIO_N_OPAQUE_CALL) {
-        make_opaque(v, ref);
+    if (vet_is_unknown(v, callee) || kind == PTIO_N_OPAQUE_CALL) {
+        ptio_vet_opaque(v, ref);
         return PTIO_OK;
     }
     VET_CHECK(v, kind == PTIO_N_MARKER, "P8.callee", PICKLE_MALFORMED, "%s is called like a function",

@@ -94,6 +94,10 @@ static inline bool vet_is_bool(ptio_ref ref) { return ref == PTIO_NODE_TRUE || r
 static inline bool vet_is_made(const ptio_vetting *v, ptio_ref ref, ptio_maker maker) {
     return vet_is(v, ref, PTIO_N_MADE) && vet_node(v, ref)->sub == maker;
 }
+/* A class or function that is not known, which only the caller's wish lets pass. */
+static inline bool vet_is_unknown(const ptio_vetting *v, ptio_ref ref) {
+    return vet_is(v, ref, PTIO_N_OPAQUE) || vet_is(v, ref, PTIO_N_OPAQUE_STACK);
+}
 /* A str or bytes node (of whatever Python) that holds exactly this ASCII text. */
 bool ptio_vet_text_is(const ptio_vetting *v, ptio_ref ref, const char *text);
 bool ptio_vet_is_text(const ptio_vetting *v, ptio_ref ref);
@@ -127,6 +131,8 @@ ptio_status ptio_vet_hash_work(ptio_vetting *v) PTIO_MUST_CHECK;
 /* Turns the node into the result of a call: kind MADE, arguments as given. */
 void ptio_vet_made(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio_ref arguments);
 void ptio_vet_same(ptio_vetting *v, ptio_ref node, ptio_ref value);
+/* A call of something that is not ours to make stays a description of it. */
+void ptio_vet_opaque(ptio_vetting *v, ptio_ref node);
 
 /* Vets a call: checks the number of arguments and runs the maker's handler. */
 ptio_status ptio_vet_call(ptio_vetting *v, ptio_ref node, ptio_maker maker,

@@ -212,9 +212,8 @@ HANDLER(default_dict) {
     ptio_ref factory = PTIO_NODE_NONE;
     if (argument_count(v, arguments) == 1) factory = argument(v, arguments, 0);
     const ptio_node *node = vet_node(v, factory);
-    if (node->kind == PTIO_N_OPAQUE || node->kind == PTIO_N_OPAQUE_STACK) {
-        vet_node(v, ref)->kind = PTIO_N_OPAQUE_CALL;
-        vet_node(v, ref)->sub = 0;
+    if (vet_is_unknown(v, factory)) {
+        ptio_vet_opaque(v, ref);
         return PTIO_OK;
     }
     uint32_t global = 0;
@@ -270,10 +269,8 @@ HANDLER(reconstructor) {
     ptio_ref class_ = argument(v, arguments, 0), base = argument(v, arguments, 1);
     const ptio_node *class_node = vet_node(v, class_), *base_node = vet_node(v, base);
     (void)maker;
-    if (class_node->kind == PTIO_N_OPAQUE || class_node->kind == PTIO_N_OPAQUE_STACK) {
-        ptio_node *node = vet_node(v, ref);
-        node->kind = PTIO_N_OPAQUE_CALL;
-        node->sub = 0;
+    if (vet_is_unknown(v, class_)) {
+        ptio_vet_opaque(v, ref);
         return PTIO_OK;
     }
     const ptio_global *type = class_node->kind == PTIO_N_MARKER ? ptio_global_get(class_node->sub) : NULL;
@@ -408,8 +405,7 @@ static const uint8_t *take_state(const ptio_vetting *v, ptio_ref arguments, uint
 static ptio_status make_timed(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {
     ptio_ref zone = argument_count(v, arguments) == 2 ? argument(v, arguments, 1) : PTIO_NODE_NONE;
     if (vet_is(v, zone, PTIO_N_OPAQUE_CALL)) {
-        vet_node(v, ref)->kind = PTIO_N_OPAQUE_CALL;
-        vet_node(v, ref)->sub = 0;
+        ptio_vet_opaque(v, ref);
         return PTIO_OK;
     }
     ARGUMENT_CHECK(v, zone == PTIO_NODE_NONE || vet_is_made(v, zone, PTIO_MAKE_TIMEZONE), "P8.zone",

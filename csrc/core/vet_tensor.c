@@ -285,19 +285,17 @@ ptio_status ptio_vet_rebuild_from_type(ptio_vetting *v, ptio_ref ref, ptio_maker
     ptio_ref function = vet_item(v, args, 0), class_ = vet_item(v, args, 1);
     ptio_ref inner = vet_item(v, args, 2);
     const ptio_node *class_node = vet_node(v, class_), *function_node = vet_node(v, function);
-    bool known_class = class_node->kind == PTIO_N_OPAQUE || class_node->kind == PTIO_N_OPAQUE_STACK ||
-                       (class_node->kind == PTIO_N_MARKER &&
-                        (ptio_global_get(class_node->sub)->role == PTIO_ROLE_TENSOR_CLASS ||
-                         (ptio_global_get(class_node->sub)->role == PTIO_ROLE_MAKE &&
-                          ptio_global_get(class_node->sub)->value == PTIO_MAKE_PARAMETER)));
+    bool known_class =
+        vet_is_unknown(v, class_) || (class_node->kind == PTIO_N_MARKER &&
+                                      (ptio_global_get(class_node->sub)->role == PTIO_ROLE_TENSOR_CLASS ||
+                                       (ptio_global_get(class_node->sub)->role == PTIO_ROLE_MAKE &&
+                                        ptio_global_get(class_node->sub)->value == PTIO_MAKE_PARAMETER)));
     VET_CHECK(v, known_class, "P8.subclass", PICKLE_MALFORMED, "a tensor's class is %s",
               ptio_vet_kind_name(v, class_));
     VET_CHECK(v, vet_is(v, inner, PTIO_N_TUPLE), "P8.inner-tuple", PICKLE_MALFORMED,
               "a rebuild's arguments are %s", ptio_vet_kind_name(v, inner));
-    if (function_node->kind == PTIO_N_OPAQUE || function_node->kind == PTIO_N_OPAQUE_STACK) {
-        ptio_node *node = vet_node(v, ref);
-        node->kind = PTIO_N_OPAQUE_CALL;
-        node->sub = 0;
+    if (vet_is_unknown(v, function)) {
+        ptio_vet_opaque(v, ref);
         return PTIO_OK;
     }
     VET_CHECK(v, function_node->kind == PTIO_N_MARKER, "P8.rebuild", PICKLE_MALFORMED,
