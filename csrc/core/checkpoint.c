@@ -55,10 +55,8 @@ typedef struct {
 
 static ptio_status name_record(const ptio_checkpoint *c, uint32_t record, ptio_status status,
                                ptio_error *err) {
-    size_t length;
-    if (status == PTIO_OK || record == PTIO_NO_RECORD || err->record[0] != '\0') return status;
-    const uint8_t *name = ptio_zip_name(&c->index, record, &length);
-    ptio_error_in_record(err, name, length);
+    if (status != PTIO_OK && record != PTIO_NO_RECORD && err->record[0] == '\0')
+        ptio_zip_name_error(&c->index, record, err);
     return status;
 }
 

@@ -153,11 +153,9 @@ ptio_status ptio_record_check_crc(const ptio_zip_index *index, uint32_t record, 
                                   ptio_error *err) {
     const ptio_record *entry = &index->records[record];
     if (crc == entry->crc || entry->crc == 0 || !ptio_check_is_on("Z10.crc")) return PTIO_OK;
-    size_t length;
-    const uint8_t *name = ptio_zip_name(index, record, &length);
     ptio_status status =
         ptio_fail(err, PTIO_E_CHECKSUM, "Z10.crc", entry->data, "CRC-32 is 0x%08lx, the archive says 0x%08lx",
                   (unsigned long)crc, (unsigned long)entry->crc);
-    ptio_error_in_record(err, name, length);
+    ptio_zip_name_error(index, record, err);
     return status;
 }

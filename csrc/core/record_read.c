@@ -309,7 +309,7 @@ ptio_status ptio_record_slurp(const ptio_source *source, ptio_zip_index *index, 
         ptio_status status =
             ptio_fail(err, PTIO_E_LIMIT, "Z10.size", entry->data,
                       "the member has %llu bytes, at most %llu are read", (ull)entry->usize, (ull)max_bytes);
-        ptio_error_in_record(err, index->directory + entry->name, entry->name_length);
+        ptio_zip_name_error(index, record, err);
         return status;
     }
     if (entry->method != PTIO_ZIP_STORED)

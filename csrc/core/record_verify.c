@@ -32,11 +32,7 @@ static ptio_status tick(void *context, uint64_t done_bytes, ptio_error *err) {
 static ptio_status judge(verifier *v, uint32_t record, ptio_status status, ptio_error *err) {
     if (status == PTIO_OK) return PTIO_OK;
     if (status == PTIO_E_NO_MEMORY || status == PTIO_E_CANCELLED) return status;
-    if (err->record[0] == '\0') {
-        size_t length;
-        const uint8_t *name = ptio_zip_name(v->index, record, &length);
-        ptio_error_in_record(err, name, length);
-    }
+    if (err->record[0] == '\0') ptio_zip_name_error(v->index, record, err);
     ptio_error *kept = ptio_alloc(1, sizeof *kept);
     if (kept == NULL) return ptio_no_memory(err);
     *kept = *err;

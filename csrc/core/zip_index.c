@@ -270,6 +270,12 @@ const uint8_t *ptio_zip_name(const ptio_zip_index *index, uint32_t record, size_
     return name_of(index, &index->records[record]);
 }
 
+void ptio_zip_name_error(const ptio_zip_index *index, uint32_t record, ptio_error *err) {
+    size_t length;
+    const uint8_t *name = ptio_zip_name(index, record, &length);
+    ptio_error_in_record(err, name, length);
+}
+
 uint64_t ptio_zip_record_end(const ptio_zip_index *index, uint32_t record) {
     const ptio_record *proven = &index->records[record];
     return proven->data + proven->csize + proven->descriptor;

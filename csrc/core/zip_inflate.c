@@ -246,9 +246,7 @@ ptio_status ptio_inflate_allowed(const ptio_zip_index *index, uint64_t file_size
             : ptio_fail(err, PTIO_E_LIMIT, check, entry->header,
                         "the compressed members have %llu bytes in all, the limit inflated_bytes is %llu",
                         (ull)index->inflated_bytes, (ull)most);
-    size_t length;
-    const uint8_t *name = ptio_zip_name(index, record, &length);
-    ptio_error_in_record(err, name, length);
+    ptio_zip_name_error(index, record, err);
     return status;
 }
 
@@ -266,11 +264,7 @@ ptio_status ptio_inflater_new(const ptio_source *source, const ptio_zip_index *i
 ptio_status ptio_inflate(ptio_inflater *inflater, uint32_t record, void *out, ptio_error *err) {
     ptio_status status = show(inflater, record, err);
     if (status == PTIO_OK) status = inflate_shown(inflater, &inflater->index->records[record], out, err);
-    if (status != PTIO_OK) {
-        size_t length;
-        const uint8_t *name = ptio_zip_name(inflater->index, record, &length);
-        ptio_error_in_record(err, name, length);
-    }
+    if (status != PTIO_OK) ptio_zip_name_error(inflater->index, record, err);
     return status;
 }
 

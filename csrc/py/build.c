@@ -181,9 +181,7 @@ static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
     PyErr_Clear();
     ptio_fail(&err, PTIO_E_PICKLE_MALFORMED, "P15.build",
               ptio_pickle_locate(b->c->pickle, b->c->pickle_size, ref), "a value cannot be made: %s", quoted);
-    size_t length;
-    const uint8_t *name = ptio_zip_name(&b->c->index, b->c->pickle_record, &length);
-    ptio_error_in_record(&err, name, length);
+    ptio_zip_name_error(&b->c->index, b->c->pickle_record, &err);
     ptio_raise(b->state, &err, b->path, NULL);
     Py_XDECREF(shown);
     Py_XDECREF(type);
