@@ -107,30 +107,40 @@ static PyObject *flip_signs(PyObject *bytes, uint8_t flags) {
     return copy;
 }
 
+/* Bytes of a storage as a 1-d uint8 array. */
+static PyObject *view_bytes(ptio_builder *b, uint32_t number, uint64_t first, uint64_t size) {
+    npy_intp length = (npy_intp)size;
+    PyObject *byte = ptio_state_dtype(b->state, PTIO_UINT8);
+    ptio_storage_object *storage = byte == NULL ? NULL : ptio_storages_get(b, number);
+    return storage == NULL ? NULL : make_view(byte, 1, &length, NULL, storage->bytes + first, storage);
+}
+
 static PyObject *raw_bytes(ptio_builder *b, const ptio_tensor *tensor) {
     const ptio_dtype_info *info = ptio_dtype_get(tensor->dtype);
-    npy_intp size = (npy_intp)span_of(b->c, tensor);
-    PyObject *byte = ptio_state_dtype(b->state, PTIO_UINT8);
-    ptio_storage_object *storage = byte == NULL ? NULL : ptio_storages_get(b, tensor->storage);
-    if (storage == NULL) return NULL;
     uint64_t first = tensor->elements == 0 ? 0 : tensor->offset / info->per_item * info->item_bytes;
-    PyObject *bytes = make_view(byte, 1, &size, NULL, storage->bytes + first, storage);
+    PyObject *bytes = view_bytes(b, tensor->storage, first, span_of(b->c, tensor));
     bool flip = (tensor->flags & (PTIO_T_CONJ | PTIO_T_NEG)) && info->kind == PTIO_KIND_COMPLEX;
     return bytes != NULL && flip ? flip_signs(bytes, tensor->flags) : bytes;
 }
 
-/* RawTensor(dtype, shape, stride, data); data None for a tensor without any. */
-static PyObject *make_raw(ptio_builder *b, const ptio_tensor *tensor, PyObject *dtype) {
+/* RawTensor(dtype, shape, stride, data); data None for a tensor without any. Steals data. */
+static PyObject *make_raw(ptio_builder *b, PyObject *dtype, const int64_t *sizes, const int64_t *strides,
+                          size_t ndim, PyObject *data) {
     PyObject *types = ptio_state_types(b->state), *result = NULL;
-    PyObject *shape = ptio_int_tuple(ptio_tensor_sizes(b->c, tensor), tensor->ndim);
-    PyObject *stride = ptio_int_tuple(ptio_tensor_strides(b->c, tensor), tensor->ndim);
-    PyObject *data = tensor->storage == PTIO_NO_STORAGE ? Py_NewRef(Py_None) : raw_bytes(b, tensor);
+    PyObject *shape = ptio_int_tuple(sizes, ndim), *stride = ptio_int_tuple(strides, ndim);
     if (types && shape && stride && data)
         result = PyObject_CallMethod(types, "RawTensor", "OOOO", dtype, shape, stride, data);
     Py_XDECREF(shape);
     Py_XDECREF(stride);
     Py_XDECREF(data);
     return result;
+}
+
+static PyObject *make_raw_tensor(ptio_builder *b, const ptio_tensor *tensor, PyObject *dtype) {
+    PyObject *data = tensor->storage == PTIO_NO_STORAGE ? Py_NewRef(Py_None) : raw_bytes(b, tensor);
+    if (data == NULL) return NULL;
+    return make_raw(b, dtype, ptio_tensor_sizes(b->c, tensor), ptio_tensor_strides(b->c, tensor),
+                    tensor->ndim, data);
 }
 
 /* --- quantized ------------------------------------------------------------------------------ */
@@ -156,7 +166,7 @@ PyObject *ptio_build_tensor(ptio_builder *b, const ptio_node *node) {
     PyObject *dtype = ptio_state_dtype(b->state, tensor->dtype), *array;
     if (dtype == NULL) return NULL;
     if (!PyArray_DescrCheck(dtype) || tensor->storage == PTIO_NO_STORAGE || !fits_numpy(b->c, tensor)) {
-        array = make_raw(b, tensor, dtype);
+        array = make_raw_tensor(b, tensor, dtype);
     } else {
         array = make_array(b, tensor, dtype);
         if (array != NULL && tensor->flags & (PTIO_T_CONJ | PTIO_T_NEG))
@@ -167,26 +177,15 @@ PyObject *ptio_build_tensor(ptio_builder *b, const ptio_node *node) {
 
 PyObject *ptio_build_storage(ptio_builder *b, uint32_t number) {
     const ptio_storage *storage = &b->c->storages[number];
-    const ptio_dtype_info *info = ptio_dtype_get(storage->dtype);
+    bool has_data = storage->record != PTIO_NO_RECORD;
     PyObject *dtype = ptio_state_dtype(b->state, storage->dtype);
-    npy_intp count = (npy_intp)(storage->bytes / info->item_bytes);
+    npy_intp count = (npy_intp)(storage->bytes / ptio_dtype_get(storage->dtype)->item_bytes);
     if (dtype == NULL) return NULL;
-    if (storage->record == PTIO_NO_RECORD || !PyArray_DescrCheck(dtype)) {
-        PyObject *types = ptio_state_types(b->state), *bytes, *result;
-        if (storage->record == PTIO_NO_RECORD) {
-            bytes = Py_NewRef(Py_None);
-        } else {
-            npy_intp size = (npy_intp)storage->bytes;
-            PyObject *byte = ptio_state_dtype(b->state, PTIO_UINT8);
-            ptio_storage_object *object = byte == NULL ? NULL : ptio_storages_get(b, number);
-            bytes = object == NULL ? NULL : make_view(byte, 1, &size, NULL, object->bytes, object);
-        }
-        result = types == NULL || bytes == NULL
-                     ? NULL
-                     : PyObject_CallMethod(types, "RawTensor", "O(n)(i)O", dtype, count, 1, bytes);
-        Py_XDECREF(bytes);
-        return result;
+    if (has_data && PyArray_DescrCheck(dtype)) {
+        ptio_storage_object *object = ptio_storages_get(b, number);
+        return object == NULL ? NULL : make_view(dtype, 1, &count, NULL, object->bytes, object);
     }
-    ptio_storage_object *object = ptio_storages_get(b, number);
-    return object == NULL ? NULL : make_view(dtype, 1, &count, NULL, object->bytes, object);
+    const int64_t size = count, stride = 1;
+    PyObject *data = has_data ? view_bytes(b, number, 0, storage->bytes) : Py_NewRef(Py_None);
+    return data == NULL ? NULL : make_raw(b, dtype, &size, &stride, 1, data);
 }
