@@ -32,10 +32,11 @@ static uint32_t find(const ptio_checkpoint *c, const char *name) {
 static ptio_status check_archive(const ptio_checkpoint *c, ptio_error *err) {
     static const struct {
         const char *member, *what;
-    } others[] = {{"constants.pkl", "a TorchScript archive: open it with torch.jit.load"},
-                  {".data/extern_modules", "a torch.package archive: open it with torch.package"},
+    } others[] = {{".data/extern_modules", "a torch.package archive: open it with torch.package"},
                   {"archive_format", "a torch.export archive: open it with torch.export.load"},
                   {"bytecode.pkl", "a mobile TorchScript archive: open it with torch.jit.mobile"}};
+    PTIO_CHECK(find(c, "constants.pkl") == PTIO_NO_RECORD, "Z7.torchscript", err, TORCHSCRIPT, PTIO_NO_OFFSET,
+               "this is a TorchScript archive");
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (find(c, others[i].member) != PTIO_NO_RECORD)
             return ptio_fail(err, PTIO_E_FORMAT_UNSUPPORTED, "Z7.kind", PTIO_NO_OFFSET, "this is %s",
@@ -80,11 +81,15 @@ static bool machine_is_big_endian(void) {
     return first == 0;
 }
 
-/* Files of torch < 2.0 lack the record and were written by little-endian machines. */
-static ptio_status check_byte_order(ptio_checkpoint *c, const small_record *order, ptio_error *err) {
-    bool little =
-        order->record == PTIO_NO_RECORD || (order->size == 6 && memcmp(order->text, "little", 6) == 0);
+static ptio_status check_byte_order(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                    const small_record *order, ptio_error *err) {
+    bool little = order->size == 6 && memcmp(order->text, "little", 6) == 0;
     bool big = order->size == 3 && memcmp(order->text, "big", 3) == 0;
+    if (order->record == PTIO_NO_RECORD) {
+        ptio_byte_order assumed = options->order_if_missing;
+        little = true;
+        big = assumed == PTIO_BIG_ENDIAN || (assumed == PTIO_NATIVE_ENDIAN && machine_is_big_endian());
+    }
     PTIO_CHECK(little || big, "T6.order", err, METADATA_MALFORMED, PTIO_NO_OFFSET,
                "the byte order is neither 'little' nor 'big'");
     c->big_endian = big;
@@ -93,9 +98,11 @@ static ptio_status check_byte_order(ptio_checkpoint *c, const small_record *orde
 }
 
 /* torch has written 3 and up; it reads 1 to 10. */
-static ptio_status check_version(ptio_checkpoint *c, const small_record *text, ptio_error *err) {
+static ptio_status check_version(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                 const small_record *text, ptio_error *err) {
     uint32_t version = 0;
     (void)c;
+    (void)options;
     for (size_t i = 0; i < text->size && version < 1000; i++)
         if (text->text[i] >= '0' && text->text[i] <= '9')
             version = version * 10 + (uint32_t)(text->text[i] - '0');
@@ -105,12 +112,15 @@ static ptio_status check_version(ptio_checkpoint *c, const small_record *text, p
     return PTIO_OK;
 }
 
+typedef ptio_status (*check_small)(ptio_checkpoint *, const ptio_checkpoint_options *, const small_record *,
+                                   ptio_error *);
+
 static ptio_status read_and_check(const ptio_source *source, ptio_checkpoint *c, const char *name,
-                                  ptio_status (*check)(ptio_checkpoint *, const small_record *, ptio_error *),
-                                  const ptio_limits *limits, ptio_error *err) {
+                                  check_small check, const ptio_checkpoint_options *options,
+                                  ptio_error *err) {
     small_record small;
-    ptio_status status = read_small(source, c, name, limits, &small, err);
-    if (status == PTIO_OK) status = check(c, &small, err);
+    ptio_status status = read_small(source, c, name, &options->limits, &small, err);
+    if (status == PTIO_OK) status = check(c, options, &small, err);
     ptio_block_unref(small.block);
     return name_record(c, small.record, status, err);
 }
@@ -148,13 +158,13 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
                                  ptio_error *err) {
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
-                                .inert_opcodes = options->inert};
+                                .call_opcodes = options->inert || options->judge != NULL};
     ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }
 
-ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
-                                 ptio_checkpoint *out, ptio_error *err) {
+ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
+                                         ptio_checkpoint *out, ptio_error *err) {
     const ptio_limits *limits = &options->limits;
     memset(out, 0, sizeof *out);
     out->file_size = source->size;
@@ -162,9 +172,14 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
     PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
     out->pickle_record = find(out, "data.pkl");
     PTIO_TRY(check_archive(out, err));
-    PTIO_TRY(read_and_check(source, out, "version", check_version, limits, err));
-    PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, limits, err));
-    PTIO_TRY(name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err));
+    PTIO_TRY(read_and_check(source, out, "version", check_version, options, err));
+    PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, options, err));
+    return name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err);
+}
+
+ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
+                                 ptio_checkpoint *out, ptio_error *err) {
+    PTIO_TRY(ptio_checkpoint_open_archive(source, options, out, err));
     return name_record(out, out->pickle_record, parse_and_vet(out, options, err), err);
 }
 

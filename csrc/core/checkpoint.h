@@ -53,10 +53,31 @@ typedef struct {
     bool in_use;   /* an array, a field or a scalar relies on it: no further BUILD */
 } ptio_numpy_dtype;
 
+typedef enum {
+    PTIO_REFUSED,
+    PTIO_OURS,   /* its handler in makers.def, refused where it has none */
+    PTIO_THEIRS, /* an object of the caller, which the builder calls in stream order */
+    PTIO_AS_DATA /* never called, whatever the stream does with it */
+} ptio_judgement;
+
+/* The caller's own rule for the globals of a file, instead of globals.def alone.
+ * `global` is its row there, or UINT32_MAX. *object is the number that the caller
+ * gives its object for this name, for PTIO_OURS (as a value) and PTIO_THEIRS. */
+typedef ptio_status (*ptio_judge)(void *context, uint32_t global, const uint8_t *module, size_t module_size,
+                                  const uint8_t *name, size_t name_size, ptio_judgement *judgement,
+                                  uint16_t *object, ptio_error *err);
+
+/* The byte order of a file that does not say: those of torch < 2.0. */
+typedef enum { PTIO_LITTLE_ENDIAN, PTIO_BIG_ENDIAN, PTIO_NATIVE_ENDIAN } ptio_byte_order;
+
 typedef struct {
     bool inert;               /* unknown globals become data */
     const char *const *allow; /* "module.name" or group names */
     size_t allow_count;
+    ptio_judge judge; /* NULL: globals.def, inert and allow decide */
+    void *judge_context;
+    bool torch_values; /* parameters, subclasses, sizes ... are made by torch; else the nearest plain value */
+    ptio_byte_order order_if_missing;
     ptio_limits limits;
 } ptio_checkpoint_options;
 
@@ -88,10 +109,13 @@ typedef struct {
     uint64_t object_bytes; /* what the objects of the result will cost */
 } ptio_checkpoint;
 
-/* Opens what torch.save wrote. On failure *out still answers
- * for `forbidden` and must be freed. */
+/* Opens what torch.save wrote. On failure *out still answers for `forbidden` and
+ * must be freed. */
 ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
                                  ptio_checkpoint *out, ptio_error *err) PTIO_MUST_CHECK;
+/* The same without reading what its pickle says: no graph, no tensors. */
+ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
+                                         ptio_checkpoint *out, ptio_error *err) PTIO_MUST_CHECK;
 void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
 
 /* Module and name of a GLOBAL, MARKER or OPAQUE node. */

@@ -64,9 +64,15 @@ typedef enum {
     PTIO_N_SAME,         /* another node's value [a = node] */
     PTIO_N_OPAQUE,       /* unknown class or function, as data [a = GLOBAL's own fields] */
     PTIO_N_OPAQUE_STACK, /* the same from STACK_GLOBAL [a, b] */
-    PTIO_N_OPAQUE_CALL,  /* a call of unknown code, as data [a = callee, b, fills; sub = 1: keywords] */
+    PTIO_N_OPAQUE_CALL,  /* a call of unknown code, as data [a, b, fills and sub as FOREIGN_CALL] */
+    PTIO_N_PARAMETER,    /* torch.nn.Parameter [a = tensor, sub = requires_grad, b = state or
+                           PTIO_NODE_NONE, fills] */
+    PTIO_N_FOREIGN,      /* class or function that the caller provides [sub = its number] */
+    PTIO_N_FOREIGN_CALL, /* a call of one [a = callee, b = arguments, fills; sub = ptio_call_form] */
     PTIO_N_DROPPED       /* a fill that has had its effect */
 } ptio_node_kind;
+
+typedef enum { PTIO_CALL, PTIO_CALL_NEW, PTIO_CALL_NEW_KEYWORDS } ptio_call_form;
 
 enum {
     PTIO_F_ASCII = 1,    /* STR: no byte above 0x7F */

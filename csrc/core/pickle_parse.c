@@ -279,7 +279,7 @@ static ptio_status op_forbidden(ptio_machine *m) {
 
 static ptio_status op_newobj_ex(ptio_machine *m) {
     ptio_ref pair;
-    if (!m->options->inert_opcodes) return op_forbidden(m);
+    if (!m->options->call_opcodes) return op_forbidden(m);
     PTIO_TRY(push_tuple(m, 2));
     PTIO_TRY(machine_pop(m, &pair));
     PTIO_TRY(machine_push(m, pair));
@@ -295,7 +295,7 @@ static ptio_status op_newobj_ex(ptio_machine *m) {
 static ptio_status op_obj(ptio_machine *m) {
     ptio_ref tuple;
     size_t n = 0;
-    if (!m->options->inert_opcodes) return op_forbidden(m);
+    if (!m->options->call_opcodes) return op_forbidden(m);
     PTIO_TRY(machine_mark(m, &n));
     MACHINE_CHECK(m, n >= 1, "P3.obj", "OBJ without a class");
     ptio_ref callee = m->stack[m->fence];

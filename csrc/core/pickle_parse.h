@@ -13,7 +13,7 @@
 typedef struct {
     uint64_t max_nodes;
     uint64_t max_bytes; /* memory of the graph */
-    bool inert_opcodes; /* INST, OBJ and NEWOBJ_EX are data instead of refused */
+    bool call_opcodes;  /* INST, OBJ and NEWOBJ_EX are calls, which vetting judges, instead of refused */
 } ptio_parse_options;
 
 /* Parses one pickle that ends exactly at pickle + size. The graph keeps

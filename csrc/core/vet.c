@@ -11,7 +11,7 @@
 #include "vet.h"
 
 enum { FILL_APPEND = 1, FILL_SETITEM = 2, FILL_ADD = 4, FILL_BUILD = 8 };
-enum { H = 1, N = 2, P = 4 }; /* traits of makers.def that matter here */
+enum { H = 1, N = 2, P = 4, T = 8 }; /* traits of makers.def */
 
 typedef struct {
     const char *name;
@@ -65,6 +65,8 @@ const char *ptio_vet_kind_name(const ptio_vetting *v, ptio_ref ref) {
                                         [PTIO_N_OPAQUE] = "an unknown class",
                                         [PTIO_N_OPAQUE_STACK] = "an unknown class",
                                         [PTIO_N_OPAQUE_CALL] = "an unknown object",
+                                        [PTIO_N_FOREIGN] = "a class or function",
+                                        [PTIO_N_FOREIGN_CALL] = "an object of a registered class",
                                         [PTIO_N_DROPPED] = "nothing"};
     const ptio_node *node = vet_value(v, ref);
     if (node->kind == PTIO_N_MADE) return makers[node->sub].name;
@@ -86,10 +88,13 @@ void ptio_vet_same(ptio_vetting *v, ptio_ref ref, ptio_ref value) {
     node->a = value;
 }
 
-void ptio_vet_opaque(ptio_vetting *v, ptio_ref ref) {
+void ptio_vet_not_ours(ptio_vetting *v, ptio_ref ref, ptio_ref code) {
     ptio_node *node = vet_node(v, ref);
-    node->sub = node->kind == PTIO_N_NEWOBJ_EX;
-    node->kind = PTIO_N_OPAQUE_CALL;
+    bool theirs = vet_is(v, code, PTIO_N_FOREIGN) || vet_is(v, code, PTIO_N_FOREIGN_CALL);
+    node->sub = node->kind == PTIO_N_NEWOBJ_EX ? PTIO_CALL_NEW_KEYWORDS
+                : node->kind == PTIO_N_NEWOBJ  ? PTIO_CALL_NEW
+                                               : PTIO_CALL;
+    node->kind = theirs ? PTIO_N_FOREIGN_CALL : PTIO_N_OPAQUE_CALL;
 }
 
 /* --- globals (P7) -------------------------------------------------------------------- */
@@ -106,6 +111,16 @@ static bool is_allowed_by_caller(const ptio_checkpoint_options *options, const u
         if (whole || group) return true;
     }
     return false;
+}
+
+/* globals.def and the options. An INERT one is no surprise, so it needs no permission. */
+static ptio_judgement judge_by_table(const ptio_checkpoint_options *options, uint32_t global,
+                                     const uint8_t *module, size_t module_size, const uint8_t *name,
+                                     size_t name_size) {
+    if (global != PTIO_NO_GLOBAL)
+        return ptio_global_get(global)->role == PTIO_ROLE_INERT ? PTIO_AS_DATA : PTIO_OURS;
+    bool data = options->inert || is_allowed_by_caller(options, module, module_size, name, name_size);
+    return data ? PTIO_AS_DATA : PTIO_REFUSED;
 }
 
 static ptio_status forbid(ptio_checkpoint *c, ptio_global_use use, ptio_error *err) {
@@ -174,24 +189,39 @@ static ptio_status keep_first_uses(ptio_checkpoint *c, ptio_error *err) {
     return PTIO_OK;
 }
 
-ptio_status ptio_vet_globals(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
-    ptio_graph *graph = &c->graph;
-    for (size_t i = 0; i < graph->global_count; i++) {
-        const uint8_t *module, *name;
-        size_t module_size, name_size;
-        ptio_node *node = &graph->nodes[graph->globals[i].node];
-        if (node->kind != PTIO_N_GLOBAL && node->kind != PTIO_N_STACK_GLOBAL) continue;
-        ptio_global_name(graph, graph->globals[i].node, &module, &module_size, &name, &name_size);
-        uint32_t global = ptio_global_find(module, module_size, name, name_size);
-        bool inert = global != PTIO_NO_GLOBAL && ptio_global_get(global)->role == PTIO_ROLE_INERT;
-        if (global != PTIO_NO_GLOBAL && !inert) {
-            resolve(node, global);
-            continue;
-        }
+/* A marker, a value, data or the caller's object; or on the list of what is refused. */
+static ptio_status vet_global(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_global_use use,
+                              ptio_error *err) {
+    ptio_node *node = &c->graph.nodes[use.node];
+    const uint8_t *module, *name;
+    size_t module_size, name_size;
+    uint16_t object = 0;
+    ptio_judgement judgement;
+    ptio_global_name(&c->graph, use.node, &module, &module_size, &name, &name_size);
+    uint32_t global = ptio_global_find(module, module_size, name, name_size);
+    if (options->judge == NULL)
+        judgement = judge_by_table(options, global, module, module_size, name, name_size);
+    else
+        PTIO_TRY(options->judge(options->judge_context, global, module, module_size, name, name_size,
+                                &judgement, &object, err));
+    if (judgement == PTIO_OURS && global != PTIO_NO_GLOBAL) {
+        resolve(node, global);
+    } else if (judgement == PTIO_THEIRS) {
+        node->kind = PTIO_N_FOREIGN;
+        node->sub = object;
+    } else {
         node->kind = node->kind == PTIO_N_GLOBAL ? PTIO_N_OPAQUE : PTIO_N_OPAQUE_STACK;
-        if (inert || options->inert || is_allowed_by_caller(options, module, module_size, name, name_size))
-            continue;
-        PTIO_TRY(forbid(c, graph->globals[i], err));
+        if (judgement != PTIO_AS_DATA) return forbid(c, use, err);
+    }
+    return PTIO_OK;
+}
+
+ptio_status ptio_vet_globals(ptio_checkpoint *c, const ptio_checkpoint_options *options, ptio_error *err) {
+    const ptio_graph *graph = &c->graph;
+    for (size_t i = 0; i < graph->global_count; i++) {
+        uint8_t kind = graph->nodes[graph->globals[i].node].kind;
+        if (kind == PTIO_N_GLOBAL || kind == PTIO_N_STACK_GLOBAL)
+            PTIO_TRY(vet_global(c, options, graph->globals[i], err));
     }
     return keep_first_uses(c, err);
 }
@@ -219,13 +249,23 @@ ptio_status ptio_vet_report_forbidden(const ptio_checkpoint *c, ptio_error *err)
 
 /* --- calls (P8) ------------------------------------------------------------------------ */
 
+static ptio_status keep_call(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio_ref arguments) {
+    void *calls = v->kept;
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &calls, &v->kept_capacity, v->kept_count + 1, sizeof *v->kept,
+                             v->err));
+    v->kept = calls;
+    v->kept[v->kept_count++] = (ptio_kept_call){node, arguments, maker};
+    return PTIO_OK;
+}
+
 ptio_status ptio_vet_call(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio_ref arguments) {
     const maker_info *info = &makers[maker];
     uint32_t count = vet_node(v, arguments)->count;
     VET_CHECK(v, count >= info->fewest && count <= info->most, "P8.arity", PICKLE_MALFORMED,
               "%s is called with %u arguments, it takes %u to %u", info->name, count, info->fewest,
               info->most);
-    return info->vet(v, node, maker, arguments);
+    PTIO_TRY(info->vet(v, node, maker, arguments));
+    return v->options->torch_values && (info->traits & T) ? keep_call(v, node, maker, arguments) : PTIO_OK;
 }
 
 static ptio_status forbid_constructor(ptio_vetting *v, ptio_ref callee) {
@@ -243,8 +283,8 @@ static ptio_status vet_call_node(ptio_vetting *v, ptio_ref ref) {
     ptio_node *node = vet_node(v, ref);
     ptio_ref callee = ptio_follow(v->graph, node->a);
     uint8_t kind = vet_node(v, callee)->kind;
-    if (vet_is_unknown(v, callee) || kind == PTIO_N_OPAQUE_CALL) {
-        ptio_vet_opaque(v, ref);
+    if (vet_is_not_ours(v, callee) || kind == PTIO_N_OPAQUE_CALL) {
+        ptio_vet_not_ours(v, ref, callee);
         return PTIO_OK;
     }
     VET_CHECK(v, kind == PTIO_N_MARKER, "P8.callee", PICKLE_MALFORMED, "%s is called like a function",
@@ -267,7 +307,8 @@ static unsigned fills_of(const ptio_vetting *v, ptio_ref target) {
     case PTIO_N_LIST: return FILL_APPEND;
     case PTIO_N_DICT: return FILL_SETITEM;
     case PTIO_N_SET: return FILL_ADD;
-    case PTIO_N_OPAQUE_CALL: return FILL_APPEND | FILL_SETITEM | FILL_ADD | FILL_BUILD;
+    case PTIO_N_OPAQUE_CALL: /* the builder asks the object itself */
+    case PTIO_N_FOREIGN_CALL: return FILL_APPEND | FILL_SETITEM | FILL_ADD | FILL_BUILD;
     case PTIO_N_MADE: return makers[node->sub].fills;
     case PTIO_N_SAME: return node->sub == PTIO_MAKE_PARAMETER ? FILL_BUILD : 0;
     default: return 0;
@@ -276,7 +317,7 @@ static unsigned fills_of(const ptio_vetting *v, ptio_ref target) {
 
 static ptio_status vet_build(ptio_vetting *v, ptio_ref target, ptio_ref state) {
     const ptio_node *node = vet_node(v, target);
-    if (node->kind == PTIO_N_OPAQUE_CALL) return PTIO_OK;
+    if (node->kind == PTIO_N_OPAQUE_CALL || node->kind == PTIO_N_FOREIGN_CALL) return PTIO_OK;
     if (node->kind == PTIO_N_SAME) {
         vet_node(v, v->now)->kind = PTIO_N_DROPPED;
         return ptio_vet_build_parameter(v, target, state);
@@ -357,6 +398,7 @@ static ptio_status vet_all(ptio_vetting *v) {
     PTIO_TRY(make_tables(v));
     PTIO_TRY(vet_nodes(v));
     PTIO_TRY(ptio_vet_hash_work(v));
+    ptio_vet_restore_kept(v);
     return ptio_vet_reachable(v);
 }
 

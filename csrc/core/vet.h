@@ -44,6 +44,12 @@ const ptio_global *ptio_global_get(uint32_t global);
 uint32_t ptio_global_find(const uint8_t *module, size_t module_size, const uint8_t *name, size_t name_size);
 uint32_t ptio_global_count(void);
 
+/* A call that was vetted as a plain value, and becomes a call again at the end. */
+typedef struct {
+    ptio_ref node, arguments;
+    ptio_maker maker;
+} ptio_kept_call;
+
 typedef struct {
     ptio_checkpoint *c;
     ptio_graph *graph; /* of c */
@@ -59,6 +65,8 @@ typedef struct {
     uint32_t next_record;  /* where the next storage's record probably is */
     uint64_t key_parts;    /* looked at so far */
     uint64_t object_limit; /* bytes that objects may cost */
+    ptio_kept_call *kept;  /* calls whose results torch makes, in stream order */
+    size_t kept_count, kept_capacity;
     ptio_error *err;
 } ptio_vetting;
 
@@ -98,6 +106,10 @@ static inline bool vet_is_made(const ptio_vetting *v, ptio_ref ref, ptio_maker m
 static inline bool vet_is_unknown(const ptio_vetting *v, ptio_ref ref) {
     return vet_is(v, ref, PTIO_N_OPAQUE) || vet_is(v, ref, PTIO_N_OPAQUE_STACK);
 }
+/* Unknown to us, but to the caller it may be a class or function. */
+static inline bool vet_is_not_ours(const ptio_vetting *v, ptio_ref ref) {
+    return vet_is_unknown(v, ref) || vet_is(v, ref, PTIO_N_FOREIGN);
+}
 /* A str or bytes node (of whatever Python) that holds exactly this ASCII text. */
 bool ptio_vet_text_is(const ptio_vetting *v, ptio_ref ref, const char *text);
 bool ptio_vet_is_text(const ptio_vetting *v, ptio_ref ref);
@@ -131,8 +143,9 @@ ptio_status ptio_vet_hash_work(ptio_vetting *v) PTIO_MUST_CHECK;
 /* Turns the node into the result of a call: kind MADE, arguments as given. */
 void ptio_vet_made(ptio_vetting *v, ptio_ref node, ptio_maker maker, ptio_ref arguments);
 void ptio_vet_same(ptio_vetting *v, ptio_ref node, ptio_ref value);
-/* A call of something that is not ours to make stays a description of it. */
-void ptio_vet_opaque(ptio_vetting *v, ptio_ref node);
+/* A call of or with `code`, so not ours to make: unknown code stays a description
+ * of it, the caller's code is called by the builder. */
+void ptio_vet_not_ours(ptio_vetting *v, ptio_ref node, ptio_ref code);
 
 /* Vets a call: checks the number of arguments and runs the maker's handler. */
 ptio_status ptio_vet_call(ptio_vetting *v, ptio_ref node, ptio_maker maker,
@@ -150,6 +163,9 @@ ptio_status ptio_vet_build_attributes(ptio_vetting *v, ptio_ref target, ptio_ref
 ptio_status ptio_vet_build_numpy_dtype(ptio_vetting *v, ptio_ref target, ptio_ref state) PTIO_MUST_CHECK;
 ptio_status ptio_vet_build_numpy_array(ptio_vetting *v, ptio_ref target, ptio_ref state) PTIO_MUST_CHECK;
 ptio_status ptio_vet_build_parameter(ptio_vetting *v, ptio_ref target, ptio_ref state) PTIO_MUST_CHECK;
+
+/* Makes kept calls what they are for torch. Last of all, before the walk from the root. */
+void ptio_vet_restore_kept(ptio_vetting *v);
 
 /* PERSID -> STORAGE (P10, T1, Z12). */
 ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref node) PTIO_MUST_CHECK;

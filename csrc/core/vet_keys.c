@@ -77,7 +77,9 @@ static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
     case PTIO_N_NAMED:
     case PTIO_N_OPAQUE:
     case PTIO_N_OPAQUE_STACK:
-    case PTIO_N_OPAQUE_CALL: return PTIO_OK;
+    case PTIO_N_OPAQUE_CALL:
+    case PTIO_N_FOREIGN:
+    case PTIO_N_FOREIGN_CALL: return PTIO_OK;
     case PTIO_N_BIG_INT:
     case PTIO_N_BIG_DECIMAL: /* hashed digit by digit */ v->key_parts += node->a / 16; return PTIO_OK;
     case PTIO_N_TUPLE:
@@ -224,7 +226,9 @@ static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     case PTIO_N_NAMED: return hash_kind(node);
     case PTIO_N_OPAQUE:
     case PTIO_N_OPAQUE_STACK:
-    case PTIO_N_OPAQUE_CALL: return hash_identity(ptio_follow(v->graph, ref));
+    case PTIO_N_OPAQUE_CALL:
+    case PTIO_N_FOREIGN:
+    case PTIO_N_FOREIGN_CALL: return hash_identity(ptio_follow(v->graph, ref));
     case PTIO_N_MADE:
         if (cannot_collide(v, node)) return hash_identity(ptio_follow(v->graph, ref));
         return hash_kind(node);
@@ -261,7 +265,8 @@ static ptio_status gather_pairs(ptio_vetting *v, ptio_ref list, hash_list *hashe
 
 static ptio_status gather(ptio_vetting *v, ptio_ref container, hash_list *hashes) {
     const ptio_node *node = vet_node(v, container);
-    bool pairs = node->kind == PTIO_N_DICT || node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL;
+    bool pairs = node->kind == PTIO_N_DICT || node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL ||
+                 node->kind == PTIO_N_FOREIGN_CALL;
     ptio_ref key, ignored;
     hashes->count = 0;
     v->now = PTIO_NO_NODE; /* all fills, to the end of the stream */

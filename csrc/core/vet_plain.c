@@ -206,14 +206,14 @@ HANDLER(counter) {
     return PTIO_OK;
 }
 
-/* The factory is a builtin type: the node keeps its global, plus 1. An unknown
- * one makes the whole dict a description. */
+/* The factory is a builtin type: the node keeps its global, plus 1. One that is
+ * not ours makes the whole dict not ours. */
 HANDLER(default_dict) {
     ptio_ref factory = PTIO_NODE_NONE;
     if (argument_count(v, arguments) == 1) factory = argument(v, arguments, 0);
     const ptio_node *node = vet_node(v, factory);
-    if (vet_is_unknown(v, factory)) {
-        ptio_vet_opaque(v, ref);
+    if (vet_is_not_ours(v, factory)) {
+        ptio_vet_not_ours(v, ref, factory);
         return PTIO_OK;
     }
     uint32_t global = 0;
@@ -269,15 +269,16 @@ HANDLER(reconstructor) {
     ptio_ref class_ = argument(v, arguments, 0), base = argument(v, arguments, 1);
     const ptio_node *class_node = vet_node(v, class_), *base_node = vet_node(v, base);
     (void)maker;
-    if (vet_is_unknown(v, class_)) {
-        ptio_vet_opaque(v, ref);
+    bool object =
+        base_node->kind == PTIO_N_MARKER && strcmp(ptio_global_get(base_node->sub)->name, "object") == 0;
+    bool theirs = vet_is(v, class_, PTIO_N_FOREIGN) && (object || vet_is(v, base, PTIO_N_FOREIGN));
+    if (vet_is_unknown(v, class_) || theirs) {
+        ptio_vet_not_ours(v, ref, class_);
         return PTIO_OK;
     }
     const ptio_global *type = class_node->kind == PTIO_N_MARKER ? ptio_global_get(class_node->sub) : NULL;
     bool namespace_ = type != NULL && type->role == PTIO_ROLE_MAKE &&
                       (type->value == PTIO_MAKE_NAMESPACE || type->value == PTIO_MAKE_SIMPLE_NAMESPACE);
-    bool object =
-        base_node->kind == PTIO_N_MARKER && strcmp(ptio_global_get(base_node->sub)->name, "object") == 0;
     ARGUMENT_CHECK(v, namespace_ && object && argument(v, arguments, 2) == PTIO_NODE_NONE, "P8.reconstructor",
                    "copyreg._reconstructor", class_);
     ptio_vet_made(v, ref, (ptio_maker)type->value, PTIO_NODE_NONE);
@@ -401,11 +402,11 @@ static const uint8_t *take_state(const ptio_vetting *v, ptio_ref arguments, uint
     return node->kind == PTIO_N_BYTES && node->a == size ? ptio_text(v->graph, node) : NULL;
 }
 
-/* A time with its zone, if it has one; a zone of unknown code leaves it data, too. */
+/* A time with its zone, if it has one; of a zone that is not ours it is not ours either. */
 static ptio_status make_timed(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {
     ptio_ref zone = argument_count(v, arguments) == 2 ? argument(v, arguments, 1) : PTIO_NODE_NONE;
-    if (vet_is(v, zone, PTIO_N_OPAQUE_CALL)) {
-        ptio_vet_opaque(v, ref);
+    if (vet_is(v, zone, PTIO_N_OPAQUE_CALL) || vet_is(v, zone, PTIO_N_FOREIGN_CALL)) {
+        ptio_vet_not_ours(v, ref, zone);
         return PTIO_OK;
     }
     ARGUMENT_CHECK(v, zone == PTIO_NODE_NONE || vet_is_made(v, zone, PTIO_MAKE_TIMEZONE), "P8.zone",

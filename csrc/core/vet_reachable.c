@@ -51,7 +51,9 @@ static uint64_t cost_of(const ptio_graph *graph, ptio_ref ref) {
     case PTIO_N_DICT: return 80;
     case PTIO_N_SET: return 232;
     case PTIO_N_TENSOR:
+    case PTIO_N_PARAMETER:
     case PTIO_N_STORAGE: return 256;
+    case PTIO_N_FOREIGN_CALL:
     case PTIO_N_MADE: return 320;
     case PTIO_N_OPAQUE:
     case PTIO_N_OPAQUE_STACK: return 320 + cost_of_name(graph, ref);
@@ -81,7 +83,7 @@ typedef struct {
 
 static bool has_fills(const ptio_node *node) {
     return node->kind == PTIO_N_LIST || node->kind == PTIO_N_DICT || node->kind == PTIO_N_SET ||
-           node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL;
+           node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL || node->kind == PTIO_N_FOREIGN_CALL;
 }
 
 static frame open_frame(const ptio_graph *graph, ptio_ref ref) {
@@ -91,8 +93,9 @@ static frame open_frame(const ptio_graph *graph, ptio_ref ref) {
         f.at = node->first;
         f.end = node->first + node->count;
     }
-    if (node->kind == PTIO_N_SAME || node->kind == PTIO_N_OPAQUE_CALL) f.direct[0] = node->a;
-    if (node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL || node->kind == PTIO_N_TENSOR)
+    bool call = node->kind == PTIO_N_OPAQUE_CALL || node->kind == PTIO_N_FOREIGN_CALL;
+    if (node->kind == PTIO_N_SAME || node->kind == PTIO_N_PARAMETER || call) f.direct[0] = node->a;
+    if (node->kind == PTIO_N_MADE || node->kind == PTIO_N_TENSOR || node->kind == PTIO_N_PARAMETER || call)
         f.direct[1] = node->b;
     if (has_fills(node)) f.fill = ptio_first_fill(graph, ref);
     return f;
@@ -139,6 +142,8 @@ static bool is_leaf(const ptio_node *node) {
     case PTIO_N_MADE: return node->fills == 0 && node->b == PTIO_NODE_NONE;
     case PTIO_N_TENSOR: return node->b == PTIO_NODE_NONE;
     case PTIO_N_SAME:
+    case PTIO_N_PARAMETER:
+    case PTIO_N_FOREIGN_CALL:
     case PTIO_N_OPAQUE_CALL: return false;
     default: return true;
     }
@@ -153,8 +158,9 @@ static ptio_status refuse_marker(ptio_vetting *v, ptio_ref ref) {
     v->now = ref;
     if (node->kind != PTIO_N_MARKER) return PTIO_OK;
     const ptio_global *global = ptio_global_get(node->sub);
-    VET_CHECK(v, v->options->inert || v->options->allow_count > 0, "P11.marker", GLOBAL_FORBIDDEN,
-              "the class or function %s.%s itself is part of the data", global->module, global->name);
+    VET_CHECK(v, v->options->inert || v->options->allow_count > 0 || v->options->judge != NULL, "P11.marker",
+              GLOBAL_FORBIDDEN, "the class or function %s.%s itself is part of the data", global->module,
+              global->name);
     return PTIO_OK;
 }
 

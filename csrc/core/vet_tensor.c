@@ -216,7 +216,8 @@ static bool is_tensor(const ptio_vetting *v, ptio_ref ref) {
     if (node->kind == PTIO_N_MADE)
         return node->sub == PTIO_MAKE_REBUILD_SPARSE || node->sub == PTIO_MAKE_REBUILD_NESTED ||
                node->sub == PTIO_MAKE_REBUILD_JAGGED;
-    return node->kind == PTIO_N_TENSOR || node->kind == PTIO_N_OPAQUE_CALL;
+    return node->kind == PTIO_N_TENSOR || node->kind == PTIO_N_OPAQUE_CALL ||
+           node->kind == PTIO_N_FOREIGN_CALL;
 }
 
 static ptio_status same_tensor(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref data) {
@@ -230,7 +231,8 @@ static ptio_status same_tensor(ptio_vetting *v, ptio_ref ref, ptio_maker maker, 
 static ptio_status set_requires_grad(ptio_vetting *v, ptio_ref data, ptio_ref grad) {
     uint8_t flags = 0;
     PTIO_TRY(read_bool(v, grad, PTIO_T_REQUIRES_GRAD, &flags));
-    if (vet_is(v, data, PTIO_N_TENSOR)) v->c->tensors[vet_node(v, data)->a].flags |= flags;
+    if (!v->options->torch_values && vet_is(v, data, PTIO_N_TENSOR))
+        v->c->tensors[vet_node(v, data)->a].flags |= flags;
     return PTIO_OK;
 }
 
@@ -286,16 +288,16 @@ ptio_status ptio_vet_rebuild_from_type(ptio_vetting *v, ptio_ref ref, ptio_maker
     ptio_ref inner = vet_item(v, args, 2);
     const ptio_node *class_node = vet_node(v, class_), *function_node = vet_node(v, function);
     bool known_class =
-        vet_is_unknown(v, class_) || (class_node->kind == PTIO_N_MARKER &&
-                                      (ptio_global_get(class_node->sub)->role == PTIO_ROLE_TENSOR_CLASS ||
-                                       (ptio_global_get(class_node->sub)->role == PTIO_ROLE_MAKE &&
-                                        ptio_global_get(class_node->sub)->value == PTIO_MAKE_PARAMETER)));
+        vet_is_not_ours(v, class_) || (class_node->kind == PTIO_N_MARKER &&
+                                       (ptio_global_get(class_node->sub)->role == PTIO_ROLE_TENSOR_CLASS ||
+                                        (ptio_global_get(class_node->sub)->role == PTIO_ROLE_MAKE &&
+                                         ptio_global_get(class_node->sub)->value == PTIO_MAKE_PARAMETER)));
     VET_CHECK(v, known_class, "P8.subclass", PICKLE_MALFORMED, "a tensor's class is %s",
               ptio_vet_kind_name(v, class_));
     VET_CHECK(v, vet_is(v, inner, PTIO_N_TUPLE), "P8.inner-tuple", PICKLE_MALFORMED,
               "a rebuild's arguments are %s", ptio_vet_kind_name(v, inner));
-    if (vet_is_unknown(v, function)) {
-        ptio_vet_opaque(v, ref);
+    if (vet_is_not_ours(v, function)) {
+        ptio_vet_not_ours(v, ref, function);
         return PTIO_OK;
     }
     VET_CHECK(v, function_node->kind == PTIO_N_MARKER, "P8.rebuild", PICKLE_MALFORMED,
@@ -430,4 +432,39 @@ ptio_status ptio_vet_rebuild_jagged(ptio_vetting *v, ptio_ref ref, ptio_maker ma
               "a jagged tensor's state is %s", ptio_vet_kind_name(v, state));
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
+}
+
+/* --- for torch -------------------------------------------------------------------------------- */
+
+/* The requires_grad that a Parameter is made with, or that its BUILD sets later. */
+static bool requires_grad(const ptio_vetting *v, ptio_ref ref, const ptio_kept_call *call) {
+    const ptio_node *args = vet_node(v, call->arguments);
+    bool grad = args->count < 2 || vet_item(v, args, 1) == PTIO_NODE_TRUE;
+    for (ptio_ref fill = ptio_first_fill(v->graph, ref); fill; fill = ptio_next_fill(v->graph, ref, fill)) {
+        ptio_ref state = ptio_follow(v->graph, v->graph->refs[vet_node(v, fill)->first]);
+        grad = vet_item(v, vet_node(v, state), 0) == PTIO_NODE_TRUE;
+    }
+    return grad;
+}
+
+static void restore_parameter(ptio_vetting *v, const ptio_kept_call *call) {
+    const ptio_node *args = vet_node(v, call->arguments);
+    ptio_node *node = vet_node(v, call->node);
+    node->kind = PTIO_N_PARAMETER;
+    node->sub = requires_grad(v, call->node, call);
+    node->a = vet_item(v, args, 0);
+    node->b = args->count == 4 ? vet_item(v, args, 3) : PTIO_NODE_NONE;
+}
+
+/* In stream order, so that of nested calls (_rebuild_from_type_v2) the outer one stays. */
+void ptio_vet_restore_kept(ptio_vetting *v) {
+    for (size_t i = 0; i < v->kept_count; i++) {
+        const ptio_kept_call *call = &v->kept[i];
+        uint8_t kind = vet_node(v, call->node)->kind;
+        if (kind == PTIO_N_FOREIGN_CALL || kind == PTIO_N_OPAQUE_CALL) continue;
+        if (call->maker == PTIO_MAKE_PARAMETER || call->maker == PTIO_MAKE_REBUILD_PARAMETER)
+            restore_parameter(v, call);
+        else
+            ptio_vet_made(v, call->node, call->maker, call->arguments);
+    }
 }

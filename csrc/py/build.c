@@ -47,12 +47,6 @@ static PyObject *make_big_decimal(const ptio_graph *graph, const ptio_node *node
     return value;
 }
 
-/* qschemes look as torch prints them */
-static PyObject *make_named(const ptio_node *node) {
-    const ptio_global *global = ptio_global_get(node->sub);
-    return PyUnicode_FromFormat("%s.%s", global->module, global->name);
-}
-
 static PyObject *make_tuple(ptio_builder *b, const ptio_node *node) {
     PyObject *tuple = PyTuple_New(node->count);
     for (uint32_t i = 0; tuple != NULL && i < node->count; i++)
@@ -77,9 +71,10 @@ static PyObject *make_value(ptio_builder *b, ptio_ref ref) {
     case PTIO_N_TUPLE: return make_tuple(b, node);
     case PTIO_N_LIST: return PyList_New(0);
     case PTIO_N_DICT: return PyDict_New();
-    case PTIO_N_TENSOR: return ptio_build_tensor(b, node);
+    case PTIO_N_TENSOR: return b->values->tensor(b, node);
     case PTIO_N_SAME: return Py_NewRef(b->objects[node->a]);
-    case PTIO_N_MADE: return ptio_build_made(b, node);
+    case PTIO_N_MADE: return b->values->made(b, node);
+    case PTIO_N_PARAMETER: return ptio_build_parameter(b, node);
     case PTIO_N_BIG_INT: return make_big_int(graph, node);
     case PTIO_N_BIG_DECIMAL: return make_big_decimal(graph, node);
     case PTIO_N_BYTES: return PyBytes_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
@@ -88,10 +83,12 @@ static PyObject *make_value(ptio_builder *b, ptio_ref ref) {
     case PTIO_N_PY2_STR: return make_py2_str(b, node);
     case PTIO_N_SET: return PySet_New(NULL);
     case PTIO_N_FROZENSET: return make_frozenset(b, node);
-    case PTIO_N_NAMED: return make_named(node);
-    case PTIO_N_DTYPE: return ptio_state_dtype_value(b->state, node->sub);
-    case PTIO_N_STORAGE: return ptio_build_storage(b, node->a);
-    case PTIO_N_MARKER:
+    case PTIO_N_DTYPE: return b->values->dtype(b, node->sub);
+    case PTIO_N_STORAGE: return b->values->storage(b, node->a);
+    case PTIO_N_NAMED:
+    case PTIO_N_MARKER: return b->values->global(b, ref);
+    case PTIO_N_FOREIGN: return ptio_build_foreign(b, node);
+    case PTIO_N_FOREIGN_CALL: return ptio_build_foreign_call(b, node);
     case PTIO_N_OPAQUE:
     case PTIO_N_OPAQUE_STACK: return ptio_build_opaque(b, ref);
     case PTIO_N_OPAQUE_CALL: return ptio_build_opaque_call(b, node);
@@ -133,6 +130,7 @@ static int apply_fill(ptio_builder *b, const ptio_node *fill) {
     const ptio_node *node = &b->graph->nodes[fill->a];
     PyObject *target = b->objects[fill->a];
     if (node->kind == PTIO_N_OPAQUE_CALL) return ptio_fill_opaque(b, target, fill);
+    if (node->kind == PTIO_N_FOREIGN_CALL) return ptio_fill_foreign(b, target, fill);
     switch (fill->kind) {
     case PTIO_N_APPEND: return append_items(b, target, fill);
     case PTIO_N_SETITEM: return set_items(b, target, fill);
@@ -189,11 +187,18 @@ static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
     Py_XDECREF(traceback);
 }
 
+/* What the caller's own classes raise, the caller gets. */
+static bool runs_their_code(const ptio_builder *b, ptio_ref ref) {
+    const ptio_node *node = &b->graph->nodes[ref];
+    if (ptio_is_fill(node)) node = &b->graph->nodes[node->a];
+    return node->kind == PTIO_N_FOREIGN_CALL;
+}
+
 static int build_nodes(ptio_builder *b) {
     for (ptio_ref ref = PTIO_NODE_EMPTY_TUPLE; ref < b->graph->count; ref++) {
         if (ref % NODES_BETWEEN_SIGNALS == 0 && PyErr_CheckSignals() < 0) return -1;
         if (build_node(b, ref) < 0) {
-            raise_as_ours(b, ref);
+            if (!runs_their_code(b, ref)) raise_as_ours(b, ref);
             return -1;
         }
     }

@@ -135,7 +135,7 @@ PyObject *ptio_build_opaque_call(ptio_builder *b, const ptio_node *node) {
     PyObject *given = b->objects[node->b], *keywords = Py_None, *args;
     PyObject *opaque = name_of_callee(b, callee);
     if (opaque == NULL) return NULL;
-    if (node->sub == 1) {
+    if (node->sub == PTIO_CALL_NEW_KEYWORDS) {
         keywords = PyTuple_GET_ITEM(given, 1);
         given = PyTuple_GET_ITEM(given, 0);
     }

@@ -161,7 +161,7 @@ static PyObject *make_quantized(ptio_builder *b, const ptio_tensor *tensor, PyOb
     return result;
 }
 
-PyObject *ptio_build_tensor(ptio_builder *b, const ptio_node *node) {
+static PyObject *make_tensor(ptio_builder *b, const ptio_node *node) {
     const ptio_tensor *tensor = &b->c->tensors[node->a];
     PyObject *dtype = ptio_state_dtype(b->state, tensor->dtype), *array;
     if (dtype == NULL) return NULL;
@@ -175,7 +175,7 @@ PyObject *ptio_build_tensor(ptio_builder *b, const ptio_node *node) {
     return tensor->flags & PTIO_T_QUANTIZED ? make_quantized(b, tensor, array) : array;
 }
 
-PyObject *ptio_build_storage(ptio_builder *b, uint32_t number) {
+static PyObject *make_storage(ptio_builder *b, uint32_t number) {
     const ptio_storage *storage = &b->c->storages[number];
     bool has_data = storage->record != PTIO_NO_RECORD;
     PyObject *dtype = ptio_state_dtype(b->state, storage->dtype);
@@ -189,3 +189,19 @@ PyObject *ptio_build_storage(ptio_builder *b, uint32_t number) {
     PyObject *data = has_data ? view_bytes(b, number, 0, storage->bytes) : Py_NewRef(Py_None);
     return data == NULL ? NULL : make_raw(b, dtype, &size, &stride, 1, data);
 }
+
+/* --- names ---------------------------------------------------------------------------------- */
+
+static PyObject *make_dtype(ptio_builder *b, ptio_dtype dtype) {
+    return ptio_state_dtype_value(b->state, dtype);
+}
+
+/* qschemes look as torch prints them; a class or function is data here. */
+static PyObject *make_global(ptio_builder *b, ptio_ref ref) {
+    const ptio_node *node = &b->graph->nodes[ref];
+    const ptio_global *global = ptio_global_get(node->sub);
+    if (node->kind == PTIO_N_MARKER) return ptio_build_opaque(b, ref);
+    return PyUnicode_FromFormat("%s.%s", global->module, global->name);
+}
+
+const ptio_values ptio_numpy_values = {make_tensor, make_storage, make_dtype, make_global, ptio_build_made};

@@ -32,17 +32,20 @@ static int open_checkpoint(ptio_checkpoint_object *self, const ptio_checkpoint_o
 }
 
 static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"source", "limits", "inert", "allow", "encoding", "path", NULL};
+    static char *names[] = {"source", "limits", "inert", "allow",     "encoding",
+                            "path",   "judge",  "order", "for_torch", NULL};
     ptio_state *state = ptio_state_of_type(type);
-    PyObject *source, *allow, *encoding, *path;
+    PyObject *source, *allow, *encoding, *path, *judge = Py_None;
+    int order = PTIO_LITTLE_ENDIAN, for_torch = false;
     int inert;
     unsigned long long pickle_bytes, objects, object_bytes, inflated_bytes, hash_work;
     unsigned int depth;
     ptio_checkpoint_options options = {0};
     const char **allow_names = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UO:Checkpoint", names, state->source_type,
-                                     &source, &pickle_bytes, &objects, &object_bytes, &inflated_bytes, &depth,
-                                     &hash_work, &inert, &PyTuple_Type, &allow, &encoding, &path))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UOOip:Checkpoint", names,
+                                     state->source_type, &source, &pickle_bytes, &objects, &object_bytes,
+                                     &inflated_bytes, &depth, &hash_work, &inert, &PyTuple_Type, &allow,
+                                     &encoding, &path, &judge, &order, &for_torch))
         return NULL;
     if (!((ptio_source_object *)source)->open) {
         PyErr_SetString(PyExc_ValueError, "the source is closed");
@@ -57,8 +60,13 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     self->lock = PyThread_allocate_lock();
     options.limits = self->limits;
     options.inert = inert;
+    options.order_if_missing = (ptio_byte_order)order;
+    options.torch_values = for_torch;
+    if (judge != Py_None) options.judge = ptio_judge_global;
+    options.judge_context = &self->judging;
     if (self->lock == NULL) PyErr_NoMemory();
-    bool ready = self->lock != NULL && read_allow(allow, &allow_names, &options.allow_count) == 0;
+    bool ready = self->lock != NULL && ptio_judging_init(&self->judging, judge) == 0 &&
+                 read_allow(allow, &allow_names, &options.allow_count) == 0;
     options.allow = allow_names;
     if (!ready || open_checkpoint(self, &options) < 0) Py_CLEAR(self);
     PyMem_Free(allow_names);
@@ -68,6 +76,11 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
 static int checkpoint_traverse(ptio_checkpoint_object *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->source);
+    return ptio_judging_traverse(&self->judging, visit, arg);
+}
+
+static int checkpoint_clear(ptio_checkpoint_object *self) {
+    ptio_judging_clear(&self->judging);
     return 0;
 }
 
@@ -75,6 +88,7 @@ static void checkpoint_dealloc(ptio_checkpoint_object *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     ptio_checkpoint_free(&self->checkpoint);
+    ptio_judging_clear(&self->judging);
     if (self->lock != NULL) PyThread_free_lock(self->lock);
     Py_CLEAR(self->source);
     Py_CLEAR(self->encoding);
@@ -91,42 +105,57 @@ static int check_open(const ptio_checkpoint_object *self) {
     return -1;
 }
 
-/* None, True or False -> -1, 1, 0; -2 with an exception. */
-static int read_verify(PyObject *verify) {
-    if (verify == Py_None) return -1;
-    int truth = PyObject_IsTrue(verify);
-    return truth < 0 ? -2 : truth;
-}
-
-static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"verify", "private", "threads", "progress", NULL};
+/* ring NULL: values of NumPy. */
+static PyObject *read_and_build(ptio_checkpoint_object *self, const ptio_read_options *options,
+                                ptio_ring *ring) {
     ptio_state *state = ptio_state_of_type(Py_TYPE(self));
-    PyObject *verify, *progress;
-    int private_copy;
-    unsigned int threads;
-    ptio_loaded loaded;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OpIO:build", names, &verify, &private_copy, &threads,
-                                     &progress))
-        return NULL;
-    ptio_ticker ticker = {progress == Py_None ? NULL : progress};
-    int verifies = read_verify(verify);
     const char *encoding = PyUnicode_AsUTF8(self->encoding);
-    if (verifies == -2 || encoding == NULL || check_open(self) < 0) return NULL;
-    ptio_read_options options = {.verify_mapped = verifies == 1,
-                                 .never_verify = verifies == 0,
-                                 .private_copy = private_copy,
-                                 .threads = threads,
-                                 .tick = ptio_tick,
-                                 .tick_context = &ticker};
-    if (ptio_storages_load(self, state, &options, &loaded) < 0) return NULL;
+    ptio_loaded loaded;
+    if (encoding == NULL || check_open(self) < 0) return NULL;
+    if (ptio_storages_load(self, state, options, ring != NULL && ring->without_data, &loaded) < 0)
+        return NULL;
     ptio_builder builder = {.state = state,
                             .c = &self->checkpoint,
                             .graph = &self->checkpoint.graph,
                             .loaded = &loaded,
+                            .values = ring == NULL ? &ptio_numpy_values : &ptio_torch_values,
+                            .ring = ring,
+                            .judging = &self->judging,
                             .encoding = encoding,
                             .path = self->path};
     PyObject *result = ptio_build(&builder);
     ptio_storages_release(&loaded);
+    return result;
+}
+
+static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"verify", "private", "threads", "progress", NULL};
+    ptio_read_options options;
+    ptio_ticker ticker;
+    if (!ptio_parse_read_options(args, kwargs, "$OpIO:build", names, &options, &ticker)) return NULL;
+    return read_and_build(self, &options, NULL);
+}
+
+static PyObject *checkpoint_build_torch(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"verify", "private", "threads", "progress", NULL};
+    ptio_read_options options;
+    ptio_ticker ticker;
+    ptio_ring ring;
+    PyObject *object, *without_data, *nothing = NULL, *result = NULL;
+    if (PyTuple_GET_SIZE(args) != 2 || self->judging.judge == NULL) {
+        PyErr_SetString(PyExc_TypeError, "build_torch(ring, without_data, ...) of a checkpoint for torch");
+        return NULL;
+    }
+    object = PyTuple_GET_ITEM(args, 0);
+    without_data = PyTuple_GET_ITEM(args, 1);
+    if ((nothing = PyTuple_New(0)) == NULL) return NULL;
+    bool parsed = ptio_parse_read_options(nothing, kwargs, "$OpIO:build_torch", names, &options, &ticker);
+    Py_DECREF(nothing);
+    if (!parsed) return NULL;
+    if (ptio_ring_init(&ring, object, without_data == Py_True) == 0 &&
+        ptio_ring_check_places(&ring, &self->checkpoint) == 0)
+        result = read_and_build(self, &options, &ring);
+    ptio_ring_clear(&ring);
     return result;
 }
 
@@ -205,6 +234,9 @@ static PyObject *checkpoint_has_composites(ptio_checkpoint_object *self, void *c
 static PyMethodDef checkpoint_methods[] = {
     {"build", (PyCFunction)(void (*)(void))checkpoint_build, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("build($self, *, verify, private, threads, progress)\n--\n\nMakes the object.")},
+    {"build_torch", (PyCFunction)(void (*)(void))checkpoint_build_torch, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("build_torch($self, ring, without_data, /, *, verify, private, threads, progress)\n--\n\n"
+               "Makes the object, of torch's values.")},
     {"check", (PyCFunction)(void (*)(void))checkpoint_check, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("check($self, *, threads, progress)\n--\n\nProves every member and its CRC-32.")},
     {"records", (PyCFunction)checkpoint_records, METH_NOARGS,
@@ -229,6 +261,7 @@ static PyType_Slot checkpoint_slots[] = {
     {Py_tp_new, checkpoint_new},
     {Py_tp_dealloc, checkpoint_dealloc},
     {Py_tp_traverse, checkpoint_traverse},
+    {Py_tp_clear, checkpoint_clear},
     {Py_tp_methods, checkpoint_methods},
     {Py_tp_getset, checkpoint_getset},
     {0, NULL}};

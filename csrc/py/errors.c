@@ -41,8 +41,9 @@ static PyObject *make_keywords(const ptio_error *err, PyObject *path, const ptio
     if (offset == NULL) return NULL;
     PyObject *record = err->record[0] == '\0' ? Py_NewRef(Py_None) : PyUnicode_FromString(err->record);
     if (record != NULL)
-        keywords = Py_BuildValue("{sOsNsNss}", "path", path == NULL ? Py_None : path, "record", record,
-                                 "offset", offset, "hint", ptio_status_hint(err->status));
+        keywords = Py_BuildValue("{sOsNsNssss}", "path", path == NULL ? Py_None : path, "record", record,
+                                 "offset", offset, "hint", ptio_status_hint(err->status), "kind",
+                                 ptio_status_name(err->status));
     else
         Py_DECREF(offset);
     if (keywords != NULL && forbidden && c != NULL) {

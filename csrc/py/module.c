@@ -48,12 +48,22 @@ static int add_named_tuples(PyObject *module, ptio_state *state) {
     return PyModule_AddObjectRef(module, "Finding", state->finding_type);
 }
 
+/* What a judge answers. */
+static int add_constants(PyObject *module) {
+    if (PyModule_AddIntConstant(module, "REFUSED", PTIO_REFUSED) < 0) return -1;
+    if (PyModule_AddIntConstant(module, "OURS", PTIO_OURS) < 0) return -1;
+    if (PyModule_AddIntConstant(module, "THEIRS", PTIO_THEIRS) < 0) return -1;
+    return PyModule_AddIntConstant(module, "AS_DATA", PTIO_AS_DATA);
+}
+
 static int module_exec(PyObject *module) {
     ptio_state *state = PyModule_GetState(module);
     if (PyArray_ImportNumPyAPI() < 0) return -1;
     if (add_type(module, &state->source_type, &ptio_source_spec) < 0) return -1;
     if (add_type(module, &state->storage_type, &ptio_storage_spec) < 0) return -1;
     if (add_type(module, &state->checkpoint_type, &ptio_checkpoint_spec) < 0) return -1;
+    if (add_type(module, &state->archive_type, &ptio_archive_spec) < 0) return -1;
+    if (add_constants(module) < 0) return -1;
     return add_named_tuples(module, state);
 }
 

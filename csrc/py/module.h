@@ -18,6 +18,8 @@
 #endif
 #include <numpy/arrayobject.h>
 
+#include "dlpack_abi.h"
+
 #include "../core/arena.h"
 #include "../core/checkpoint.h"
 #include "../core/memory.h"
@@ -29,6 +31,7 @@ typedef struct {
     PyTypeObject *source_type;
     PyTypeObject *storage_type;
     PyTypeObject *checkpoint_type;
+    PyTypeObject *archive_type;
     PyObject *record_type; /* named tuples of _core.pyi */
     PyObject *tensor_info_type;
     PyObject *finding_type;
@@ -81,19 +84,50 @@ typedef struct {
     uint8_t nothing[16]; /* what an empty storage points to */
 } ptio_storage_object;
 
+/* What a caller's rule has said of the globals of a file. */
+typedef struct {
+    PyObject *judge;     /* callable(module, name) -> (judgement, object); NULL: there is no rule */
+    PyObject *asked;     /* {(module, name): (judgement, number of the object)} */
+    PyObject *objects;   /* list */
+    uint32_t *of_global; /* row of globals.def -> number of its object, plus 1 */
+} ptio_judging;
+
 typedef struct {
     PyObject_HEAD ptio_source_object *source;
     ptio_checkpoint checkpoint;
+    ptio_judging judging;
     ptio_limits limits;
     PyObject *encoding;      /* str */
     PyObject *path;          /* str or None */
     PyThread_type_lock lock; /* over the index while records are proven and read */
 } ptio_checkpoint_object;
 
-extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec;
+typedef struct {
+    PyObject_HEAD ptio_source_object *source;
+    ptio_checkpoint checkpoint; /* without a graph */
+    ptio_limits limits;
+    PyObject *path; /* str or None */
+} ptio_archive_object;
+
+extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec, ptio_archive_spec;
+
+/* judge.c */
+int ptio_judging_init(ptio_judging *judging, PyObject *judge);
+void ptio_judging_clear(ptio_judging *judging);
+int ptio_judging_traverse(ptio_judging *judging, visitproc visit, void *arg);
+ptio_status ptio_judge_global(void *judging, uint32_t global, const uint8_t *module, size_t module_size,
+                              const uint8_t *name, size_t name_size, ptio_judgement *judgement,
+                              uint16_t *object, ptio_error *err);
+PyObject *ptio_judged_object(const ptio_judging *judging, uint32_t number); /* borrowed */
 
 /* Steals the block reference. */
 PyObject *ptio_storage_new(ptio_state *state, ptio_block *block, uint8_t *bytes, uint64_t size);
+
+/* storage_dlpack.c: memory as a DLPack tensor that holds a reference to block (which may be NULL). */
+struct dlpack_managed_versioned *ptio_dlpack_new(ptio_block *block, void *bytes, dlpack_dtype dtype,
+                                                 const int64_t *sizes, const int64_t *strides, size_t ndim);
+PyObject *ptio_storage_dlpack(ptio_storage_object *self, PyObject *args, PyObject *kwargs);
+PyObject *ptio_storage_dlpack_device(ptio_storage_object *self, PyObject *unused);
 
 /* --- listing.c ----------------------------------------------------------------------------- */
 
@@ -115,15 +149,43 @@ typedef struct {
     size_t count, storage_count;
 } ptio_loaded;
 
+typedef struct ptio_builder ptio_builder;
+
+/* The values that differ between NumPy and torch: each returns a new reference. */
 typedef struct {
+    PyObject *(*tensor)(ptio_builder *builder, const ptio_node *node);
+    PyObject *(*storage)(ptio_builder *builder, uint32_t storage);
+    PyObject *(*dtype)(ptio_builder *builder, ptio_dtype dtype);
+    PyObject *(*global)(ptio_builder *builder, ptio_ref ref); /* MARKER, NAMED */
+    PyObject *(*made)(ptio_builder *builder, const ptio_node *node);
+} ptio_values;
+
+extern const ptio_values ptio_numpy_values, ptio_torch_values;
+
+/* What ptio.torch hands in for one load; see ptio/torch/_ring.py for each. */
+typedef struct {
+    PyObject *tensor_type, *parameter_type, *subclass, *dtypes;
+    PyObject *untyped, *meta_storage, *typed, *view, *meta;
+    PyObject *set_bits, *set_state, *place, *makers, *call, *fill;
+    const struct dlpack_exchange_api *api; /* NULL: this torch has none */
+    PyObject *torch_dtypes[PTIO_DTYPE_COUNT];
+    ptio_ref last_location; /* the tag that was placed last, and where */
+    PyObject *last_place;
+    bool without_data; /* storages go to the device "meta" */
+} ptio_ring;
+
+struct ptio_builder {
     ptio_state *state;
     const ptio_checkpoint *c;
     const ptio_graph *graph;
     ptio_loaded *loaded;
-    PyObject **objects; /* node -> its value, owned */
+    const ptio_values *values;
+    ptio_ring *ring;             /* of torch's values */
+    const ptio_judging *judging; /* of torch's values */
+    PyObject **objects;          /* node -> its value, owned */
     const char *encoding;
     PyObject *path; /* for errors */
-} ptio_builder;
+};
 
 /* For ptio_read_options.tick: takes the GIL, looks for signals, reports progress. */
 typedef struct {
@@ -131,12 +193,27 @@ typedef struct {
 } ptio_ticker;
 ptio_status ptio_tick(void *ticker, uint64_t done, uint64_t total, ptio_error *err);
 
-/* storages.c: reads what the result needs, with the GIL released. */
+/* "$OpIO" with verify, private, threads and progress; false with an exception. The ticker must
+ * live as long as the options. */
+bool ptio_parse_read_options(PyObject *args, PyObject *kwargs, const char *format, char **names,
+                             ptio_read_options *options, ptio_ticker *ticker);
+
+/* storages.c: reads what the result needs, with the GIL released. Without data it only proves. */
 int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const ptio_read_options *options,
-                       ptio_loaded *loaded);
+                       bool without_data, ptio_loaded *loaded);
 void ptio_storages_release(ptio_loaded *loaded);
 /* Borrowed Storage object. */
 ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage);
+
+/* build_torch.c */
+int ptio_ring_init(ptio_ring *ring, PyObject *object, bool without_data);
+void ptio_ring_clear(ptio_ring *ring);
+/* Fails where a device is missing, before anything is read. */
+int ptio_ring_check_places(ptio_ring *ring, const ptio_checkpoint *checkpoint);
+PyObject *ptio_build_parameter(ptio_builder *builder, const ptio_node *node);
+PyObject *ptio_build_foreign(ptio_builder *builder, const ptio_node *node);
+PyObject *ptio_build_foreign_call(ptio_builder *builder, const ptio_node *node);
+int ptio_fill_foreign(ptio_builder *builder, PyObject *target, const ptio_node *fill);
 
 /* build.c: the whole object, a new reference. */
 PyObject *ptio_build(ptio_builder *builder);
@@ -146,9 +223,6 @@ PyObject *ptio_build_opaque(ptio_builder *builder, ptio_ref ref);
 PyObject *ptio_build_opaque_call(ptio_builder *builder, const ptio_node *node);
 int ptio_build_state(ptio_builder *builder, const ptio_node *target, PyObject *object, PyObject *state);
 int ptio_fill_opaque(ptio_builder *builder, PyObject *opaque, const ptio_node *fill);
-/* build_numpy.c */
-PyObject *ptio_build_tensor(ptio_builder *builder, const ptio_node *node);
-PyObject *ptio_build_storage(ptio_builder *builder, uint32_t storage);
 
 /* A new tuple of ints. */
 PyObject *ptio_int_tuple(const int64_t *values, size_t count);

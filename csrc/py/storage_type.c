@@ -34,6 +34,14 @@ static PyObject *storage_nbytes(ptio_storage_object *self, void *closure) {
     return PyLong_FromUnsignedLongLong(self->size);
 }
 
+static PyMethodDef storage_methods[] = {
+    {"__dlpack__", (PyCFunction)(void (*)(void))ptio_storage_dlpack, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("__dlpack__($self, *, stream=None, max_version=None, dl_device=None, copy=None)\n--\n\n"
+               "The bytes as a one-dimensional uint8 tensor.")},
+    {"__dlpack_device__", (PyCFunction)ptio_storage_dlpack_device, METH_NOARGS,
+     PyDoc_STR("__dlpack_device__($self)\n--\n\nThe CPU: (1, 0).")},
+    {NULL}};
+
 static PyGetSetDef storage_getset[] = {
     {"nbytes", (getter)storage_nbytes, NULL, "Size of the storage in bytes.", NULL}, {NULL}};
 
@@ -41,6 +49,7 @@ static PyType_Slot storage_slots[] = {
     {Py_tp_doc, "The bytes of one storage, kept alive for the arrays that view them."},
     {Py_tp_dealloc, storage_dealloc},
     {Py_tp_repr, storage_repr},
+    {Py_tp_methods, storage_methods},
     {Py_tp_getset, storage_getset},
     {0, NULL}};
 

@@ -21,6 +21,25 @@ ptio_status ptio_tick(void *context, uint64_t done, uint64_t total, ptio_error *
     return status;
 }
 
+bool ptio_parse_read_options(PyObject *args, PyObject *kwargs, const char *format, char **names,
+                             ptio_read_options *options, ptio_ticker *ticker) {
+    PyObject *verify, *progress;
+    int private_copy, truth = -1;
+    unsigned int threads;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &verify, &private_copy, &threads,
+                                     &progress))
+        return false;
+    if (verify != Py_None && (truth = PyObject_IsTrue(verify)) < 0) return false;
+    ticker->progress = progress == Py_None ? NULL : progress;
+    *options = (ptio_read_options){.verify_mapped = truth == 1,
+                                   .never_verify = truth == 0,
+                                   .private_copy = private_copy,
+                                   .threads = threads,
+                                   .tick = ptio_tick,
+                                   .tick_context = ticker};
+    return true;
+}
+
 static void mark_needed(const ptio_checkpoint *c, uint8_t *needed) {
     for (size_t i = PTIO_FIRST_FREE_NODE; i < c->graph.count; i++) {
         const ptio_node *node = &c->graph.nodes[i];
@@ -50,10 +69,10 @@ static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, uint8
     return PTIO_OK;
 }
 
-static ptio_status choose(const ptio_checkpoint *c, ptio_loaded *loaded, ptio_error *err) {
+static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_loaded *loaded, ptio_error *err) {
     uint8_t *needed;
     PTIO_TRY(allocate(c, loaded, &needed, err));
-    mark_needed(c, needed);
+    if (!without_data) mark_needed(c, needed);
     for (uint32_t i = 0; i < c->storage_count; i++) {
         const ptio_storage *storage = &c->storages[i];
         loaded->wanted_of[i] = PTIO_NO_STORAGE;
@@ -80,11 +99,11 @@ static ptio_status prove_others(const ptio_source *source, ptio_zip_index *index
     return PTIO_OK;
 }
 
-static ptio_status read_all(ptio_checkpoint_object *self, const ptio_read_options *options,
+static ptio_status read_all(ptio_checkpoint_object *self, const ptio_read_options *options, bool without_data,
                             ptio_loaded *loaded, ptio_error *err) {
     const ptio_source *source = &self->source->source;
     ptio_checkpoint *c = &self->checkpoint;
-    PTIO_TRY(choose(c, loaded, err));
+    PTIO_TRY(choose(c, without_data, loaded, err));
     PTIO_TRY(
         ptio_records_read(source, &c->index, loaded->wanted, loaded->count, &self->limits, options, err));
     PTIO_TRY(prove_others(source, &c->index, err));
@@ -93,12 +112,12 @@ static ptio_status read_all(ptio_checkpoint_object *self, const ptio_read_option
 }
 
 int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const ptio_read_options *options,
-                       ptio_loaded *loaded) {
+                       bool without_data, ptio_loaded *loaded) {
     ptio_error err = {0};
     ptio_status status;
     memset(loaded, 0, sizeof *loaded);
     Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
-    status = read_all(self, options, loaded, &err);
+    status = read_all(self, options, without_data, loaded, &err);
     PyThread_release_lock(self->lock);
     Py_END_ALLOW_THREADS if (status == PTIO_OK) return 0;
     ptio_storages_release(loaded);

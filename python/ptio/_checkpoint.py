@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ptio._core import Checkpoint
+from ptio._core import Archive, Checkpoint, Source
 from ptio._errors import Error
 from ptio._limits import Limits
 from ptio._source import display_path, open_source
 
 _DEFAULT_LIMITS = Limits()
+
+# judge(module, name, whether globals.def has it) -> (judgement, object)
+Judge = Callable[[str, str, bool], tuple[int, Any]]
 
 
 @contextmanager
@@ -24,23 +27,48 @@ def open_checkpoint(
     inert: bool = True,
     allow: tuple[str, ...] = (),
     encoding: str = "utf-8",
+    judge: Judge | None = None,
+    order: int = 0,
+    for_torch: bool = False,
 ) -> Iterator[Checkpoint]:
     """The parsed and vetted checkpoint in `f`. Errors inside carry the name of the file."""
-    if limits is None:
-        limits = _DEFAULT_LIMITS
-    elif not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a ptio.Limits, not {limits!r}")
-    path = display_path(f)
-    source = open_source(f, mmap)
-    try:
+    with _open_source(f, mmap) as (source, path):
         yield Checkpoint(
             source,
-            limits=limits._for_core(),
+            limits=_for_core(limits),
             inert=inert,
             allow=allow,
             encoding=encoding,
             path=path,
+            judge=judge,
+            order=order,
+            for_torch=for_torch,
         )
+
+
+@contextmanager
+def open_archive(
+    f: Any, *, mmap: bool | str, limits: Limits | None = None, order: int = 0
+) -> Iterator[Archive]:
+    """The archive in `f`, whose pickle the caller reads. Errors inside carry its name."""
+    with _open_source(f, mmap) as (source, path):
+        yield Archive(source, limits=_for_core(limits), order=order, path=path)
+
+
+def _for_core(limits: Limits | None) -> tuple[int, int, int, int, int, int]:
+    if limits is None:
+        limits = _DEFAULT_LIMITS
+    elif not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a ptio.Limits, not {limits!r}")
+    return limits._for_core()
+
+
+@contextmanager
+def _open_source(f: Any, mmap: bool | str) -> Iterator[tuple[Source, str | None]]:
+    path = display_path(f)
+    source = open_source(f, mmap)
+    try:
+        yield source, path
     except Error as e:
         if e.path is None:
             e.path = path

@@ -63,6 +63,9 @@ class Checkpoint:
         allow: Sequence[str],  # "module.name" or group names
         encoding: str,
         path: str | None,
+        judge: Callable[[str, str, bool], tuple[int, Any]] | None,  # instead of inert and allow
+        order: int,  # of files that do not say: 0 little-endian, 1 big, 2 this machine's
+        for_torch: bool,  # for build_torch instead of build
     ) -> Checkpoint: ...
     def build(
         self,
@@ -72,6 +75,17 @@ class Checkpoint:
         threads: int,  # 0 = automatic
         progress: Callable[[int, int], Any] | None,
     ) -> Any: ...
+    def build_torch(
+        self,
+        ring: Any,  # ptio.torch._ring.Ring
+        without_data: bool,  # storages go to the device "meta" and are not read
+        /,
+        *,
+        verify: bool | None,
+        private: bool,
+        threads: int,
+        progress: Callable[[int, int], Any] | None,
+    ) -> Any: ...
     def records(self) -> list[Record]: ...
     def tensors(self) -> list[TensorInfo]: ...
     def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]: ...  # that are no tensors
@@ -79,10 +93,48 @@ class Checkpoint:
         self, *, threads: int, progress: Callable[[int, int], Any] | None
     ) -> list[Finding]: ...
 
+class Archive:
+    """A proven archive whose pickle somebody else reads."""
+
+    pickle: bytes
+    swap: bool  # the byte order is not this machine's
+    def __new__(
+        cls,
+        source: Source,
+        *,
+        limits: tuple[int, int, int, int, int, int],
+        order: int,
+        path: str | None,
+    ) -> Archive: ...
+    def storages(
+        self,
+        *,
+        verify: bool | None,
+        private: bool,
+        threads: int,
+        progress: Callable[[int, int], Any] | None,
+    ) -> dict[str, Storage]: ...  # by the key in persistent ids
+    def offset(self, key: str, /) -> int | None: ...  # of a storage's bytes in the file
+
 class Storage:
     """Keeps the bytes of one storage alive; the base of the arrays that view it."""
 
     nbytes: int
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+# What a judge answers for a global.
+REFUSED: int
+OURS: int  # our handler makes it
+THEIRS: int  # the object that the judge gives is called
+AS_DATA: int  # Opaque
 
 def versions() -> dict[
     str, str

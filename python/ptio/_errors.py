@@ -23,12 +23,14 @@ class Error(Exception):
         offset: the byte inside the pickle, for errors about what it says; inside the file, for
             errors about the archive; or None.
         hint: what can be done about it, or None.
+        kind: what is wrong in one word, such as "CHECKSUM"; the same as `Problem.kind`.
     """
 
     path: str | None
     record: str | None
     offset: int | None
     hint: str | None
+    kind: str | None
 
     _offset_is_in_file = False
 
@@ -40,12 +42,14 @@ class Error(Exception):
         record: str | None = None,
         offset: int | None = None,
         hint: str | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message)
         self.path = path
         self.record = record
         self.offset = offset
         self.hint = hint
+        self.kind = kind
 
     def __str__(self) -> str:
         """What is wrong, where, and what to do about it: one line."""
@@ -110,8 +114,9 @@ class ForbiddenError(Error, UnpicklingError):
         record: str | None = None,
         offset: int | None = None,
         hint: str | None = None,
+        kind: str | None = None,
     ) -> None:
-        super().__init__(message, path=path, record=record, offset=offset, hint=hint)
+        super().__init__(message, path=path, record=record, offset=offset, hint=hint, kind=kind)
         self.globals = tuple(globals)
 
 

@@ -62,7 +62,6 @@ static void archives_of_another_kind(void) {
         part parts[2];
         const char *fragment;
     } cases[] = {
-        {{PICKLE, PART("m/constants.pkl", ".")}, "a TorchScript archive: open it with torch.jit.load"},
         {{PICKLE, PART("m/.data/extern_modules", "")}, "a torch.package archive"},
         {{PICKLE, PART("m/archive_format", "pt2")}, "a torch.export archive"},
         {{PICKLE, PART("m/bytecode.pkl", ".")}, "a mobile TorchScript archive"},
@@ -73,9 +72,12 @@ static void archives_of_another_kind(void) {
         ASSERT_FAILS(open_parts(&o, cases[i].parts, 2, NULL, &err), FORMAT_UNSUPPORTED, "Z7.kind", cases[i].fragment, PTIO_NO_OFFSET);
         opened_free(&o);
     }
+    static const part script[] = {PICKLE, PART("m/constants.pkl", ".")};
     static const part lacks[] = {PART("m/version", "3\n")};
     ptio_error err = {0};
     opened o;
+    ASSERT_FAILS(open_parts(&o, script, 2, NULL, &err), TORCHSCRIPT, "Z7.torchscript", "a TorchScript archive", PTIO_NO_OFFSET);
+    opened_free(&o);
     ASSERT_FAILS(open_parts(&o, lacks, 1, NULL, &err), RECORD_MISSING, "Z7.pickle", "the archive has no data.pkl", PTIO_NO_OFFSET);
     opened_free(&o);
 }

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ptio.torch.load: the arguments and the order of work of torch.load."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ptio._api import _threads_setting, _verify_setting
+from ptio._checkpoint import open_checkpoint
+from ptio._errors import Error, ForbiddenError, FormatError, PickleFormatError, UnsupportedError
+from ptio._limits import Limits
+from ptio._progress import Progress, reporting
+from ptio.torch import _compat
+from ptio.torch._patch import original_load
+from ptio.torch._ring import Ring
+from ptio.torch._rules import ExactRules, Rules, forbidden
+from ptio.torch._unpickle import unpickle
+
+_TRUE = ("1", "y", "yes", "true")
+_TORCHS_OWN = torch.serialization.load  # for whoever puts our load there by hand
+
+
+def load(
+    f: Any,
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+    verify: bool | None = None,
+    threads: int | None = None,
+    allow: Iterable[Any] = (),
+    limits: Limits | None = None,
+    progress: bool | Progress | None = None,
+    **pickle_load_args: Any,
+) -> Any:
+    """Load a checkpoint as torch.load does: the same arguments, the same objects, faster.
+
+    With weights_only=True, which is the default, no code runs that the file names: torch's own
+    classes are made by hand-written rules, every tensor is proven to lie inside the file first,
+    and other classes come only from what was registered with
+    `torch.serialization.add_safe_globals` or is in `allow`.
+
+    Args:
+        f: a path, or a seekable binary file object, read from its current position on.
+        map_location: where storages go: None (where they were saved), a device or its name, a
+            dict of location tags, or a callable(storage, tag), as for torch.load.
+        pickle_module: whose Unpickler reads the pickle; only with weights_only=False.
+        weights_only: False imports and calls whatever the file names: only for files that you
+            trust. Default: True, or False where a pickle_module is given; the environment
+            variables TORCH_FORCE_WEIGHTS_ONLY_LOAD and TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD apply.
+        mmap: True: tensors view a private, copy-on-write map of the file, which must be given
+            by name. Default: torch.utils.serialization.config.load.mmap, which is False.
+        verify: as for `ptio.load`: None (default) checks the CRC32 of what is copied.
+        threads: as for `ptio.load`.
+        allow: for this call: classes and functions, as if they were registered with torch;
+            "module.name", which becomes a `ptio.Opaque`; the groups "numpy" and "stdlib", whose
+            plain data ptio makes itself.
+        limits: as for `ptio.load`.
+        progress: as for `ptio.load`.
+        pickle_load_args: encoding and errors, for pickles of Python 2.
+
+    Returns:
+        The object that was saved.
+
+    Raises:
+        ForbiddenError: the file names globals that are not allowed; it is a
+            pickle.UnpicklingError, and its message has torch's words for each.
+        Error: the file is malformed, truncated or damaged; see `ptio.load` for its subclasses.
+        RuntimeError, ValueError: the arguments contradict each other, or a device is missing,
+            in torch's words.
+        OSError: the file cannot be opened or read.
+    """
+    weights_only, pickle_module = _choose_unpickler(weights_only, pickle_module, pickle_load_args)
+    mmap = _compat.default_mmap() if mmap is None else mmap
+    verify, workers = _verify_setting(verify), _threads_setting(threads)
+    encoding = pickle_load_args.setdefault("encoding", "utf-8")
+    is_path = isinstance(f, (str, bytes, os.PathLike))
+    if is_path and os.fsdecode(f).endswith(".safetensors"):
+        return _load_safetensors(os.fsdecode(f), map_location)
+    if not is_path:
+        _require_seekable(f)
+    if _is_torchs_to_load(f, is_path, mmap):
+        torchs_load = original_load()
+        if torchs_load is load:
+            torchs_load = _TORCHS_OWN
+        return torchs_load(
+            os.fsdecode(f) if isinstance(f, bytes) else f,
+            map_location,
+            pickle_module,
+            weights_only=weights_only,
+            mmap=mmap,
+            **({} if weights_only and encoding == "utf-8" else pickle_load_args),
+        )
+    if mmap and not is_path:
+        raise ValueError("f must be a file path in order to use the mmap argument")
+    request = Request(f, map_location, mmap, verify, workers, limits, progress)
+    with _in_torchs_words(weights_only), _tls_map_location(map_location):
+        try:
+            if weights_only:
+                return request.build(Rules(allow), encoding)
+            return _load_anything(request, pickle_module, pickle_load_args)
+        except UnsupportedError as e:
+            if e.kind != "TORCHSCRIPT":
+                raise
+    return _load_torchscript(request, weights_only)
+
+
+class Request:
+    """The arguments of one call that say what to read, and how."""
+
+    def __init__(
+        self,
+        f: Any,
+        map_location: Any,
+        mmap: bool,
+        verify: bool | None,
+        threads: int,
+        limits: Limits | None,
+        progress: bool | Progress | None,
+    ) -> None:
+        self.f = f
+        self.map_location = map_location
+        self.mmap = mmap
+        self.verify = verify
+        self.threads = threads
+        self.limits = limits
+        self.progress = progress
+        where = str(map_location) if isinstance(map_location, (str, torch.device)) else ""
+        self.on_meta = where.partition(":")[0] == "meta"
+        self.start = None if isinstance(f, (str, bytes, os.PathLike)) else f.tell()
+
+    def build(self, rules: Rules, encoding: str) -> Any:
+        opened = open_checkpoint(
+            self.f,
+            mmap=self.mmap,
+            limits=self.limits,
+            inert=False,
+            encoding=encoding,
+            judge=rules.judge,
+            order=_compat.order_if_missing(),
+            for_torch=True,
+        )
+        with reporting(self.progress, "loading") as report, opened as checkpoint:
+            return checkpoint.build_torch(
+                Ring(self.map_location, rules),
+                self.on_meta,
+                verify=self.verify,
+                private=not self.mmap,
+                threads=self.threads,
+                progress=report,
+            )
+
+    def rewind(self) -> None:
+        if self.start is not None:
+            self.f.seek(self.start)
+
+
+def _load_anything(request: Request, pickle_module: Any, arguments: dict[str, Any]) -> Any:
+    """weights_only=False. Where the file holds only what the core makes exactly as Python's own
+    unpickler would, it makes it; else that unpickler runs, with our storages."""
+    encoding = arguments["encoding"]
+    if pickle_module is pickle and len(arguments) == 1 and encoding in ("utf-8", "bytes"):
+        try:
+            return request.build(ExactRules(), encoding)
+        except Error as e:
+            if e.kind == "TORCHSCRIPT" or isinstance(e, FormatError):
+                raise
+        request.rewind()
+    return unpickle(request, pickle_module, arguments)
+
+
+def _load_torchscript(request: Request, weights_only: bool) -> Any:
+    warnings.warn(
+        "'torch.load' received a zip file that looks like a TorchScript archive dispatching to "
+        "'torch.jit.load' (call 'torch.jit.load' directly to silence this warning)",
+        UserWarning,
+        stacklevel=3,
+    )
+    if weights_only:
+        raise UnsupportedError(
+            "Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``. "
+            "It holds a program: open it with torch.jit.load",
+            kind="TORCHSCRIPT",
+        )
+    request.rewind()
+    return torch.jit.load(request.f, map_location=request.map_location)
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def _choose_unpickler(
+    weights_only: bool | None, pickle_module: Any, pickle_load_args: dict[str, Any]
+) -> tuple[bool, Any]:
+    """weights_only and pickle_module as torch understands them, with its environment variables."""
+    chosen = pickle_module is None if weights_only is None else bool(weights_only)
+    force = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0").lower() in _TRUE
+    force_not = os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0").lower() in _TRUE
+    if force and force_not:
+        raise RuntimeError(
+            "Only one of `TORCH_FORCE_WEIGHTS_ONLY_LOAD` or `TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD` "
+            "should be set, but both were set."
+        )
+    if force:
+        chosen = True
+    elif force_not and weights_only is None:
+        warnings.warn(
+            "Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD detected, since the "
+            "`weights_only` argument was not explicitly passed to `torch.load`, forcing "
+            "weights_only=False.",
+            UserWarning,
+            stacklevel=3,
+        )
+        chosen = False
+    if chosen and pickle_module is not None:
+        raise RuntimeError("Can not safely load weights when explicit pickle_module is specified")
+    if chosen and pickle_load_args:
+        warnings.warn("pickle_load_args only works if `weights_only=False`.", stacklevel=3)
+    torch.serialization._check_dill_version(pickle_module)
+    return chosen, pickle if pickle_module is None and not chosen else pickle_module
+
+
+def _require_seekable(f: Any) -> None:
+    try:
+        f.seek(f.tell())
+    except (io.UnsupportedOperation, AttributeError) as e:
+        missing = [name for name in ("seek", "tell") if not hasattr(f, name)]
+        what = f"{type(f).__name__!r} object has no attribute {missing[0]!r}" if missing else str(e)
+        raise type(e)(
+            f"{what}. You can only torch.load from a file that is seekable. Please pre-load the "
+            "data into a buffer like io.BytesIO and try to load from it instead."
+        ) from None
+
+
+def _is_torchs_to_load(f: Any, is_path: bool, mmap: bool) -> bool:
+    """Formats and modes that torch's own load handles, with the caller's settings."""
+    if _compat.is_faking() or _compat.skips_data() or _compat.wants_calculated_offsets():
+        return True
+    return (mmap and _compat.maps_shared()) or not _begins_as_zip(f, is_path)
+
+
+def _begins_as_zip(f: Any, is_path: bool) -> bool:
+    if is_path:
+        with open(f, "rb", buffering=0) as file:
+            return file.read(4) == b"PK\3\4"
+    start = f.tell()
+    begin = f.read(4)
+    f.seek(start)
+    return bool(begin == b"PK\3\4")
+
+
+def _load_safetensors(path: str, map_location: Any) -> Any:
+    try:
+        import safetensors.torch
+    except ImportError as e:
+        raise RuntimeError(
+            "Attempting to load a safetensors file but safetensors is not installed. "
+            "Please install safetensors with: pip install safetensors"
+        ) from e
+    if map_location is not None and not isinstance(map_location, (str, bytes, torch.device)):
+        kind = "dict" if isinstance(map_location, dict) else "callable"
+        raise RuntimeError(
+            f"Loading safetensors file with {kind} map_location is not supported. "
+            "Use a device string or torch.device instead."
+        )
+    device = "cpu" if map_location is None else str(map_location)
+    return safetensors.torch.load_file(path, device=device)
+
+
+# --- around the work ------------------------------------------------------------------------------
+
+
+@contextmanager
+def _tls_map_location(map_location: Any) -> Iterator[None]:
+    """Some of torch's rebuild functions look there for it."""
+    tls = torch.serialization._serialization_tls
+    before = getattr(tls, "map_location", None)
+    tls.map_location = map_location
+    try:
+        yield
+    finally:
+        tls.map_location = before
+
+
+@contextmanager
+def _in_torchs_words(weights_only: bool) -> Iterator[None]:
+    """Our errors, with the phrases that programs look for in torch's."""
+    try:
+        yield
+    except ForbiddenError as e:
+        if not weights_only or not e.globals:
+            raise
+        raise forbidden(e) from None
+    except PickleFormatError as e:
+        if weights_only:
+            e.args = (f"Weights only load failed. {e.args[0]}",)
+        raise
+    except FormatError as e:
+        what = "locating file" if e.kind == "RECORD_MISSING" else "reading zip archive"
+        e.args = (f"PytorchStreamReader failed {what}: {e.args[0]}",)
+        raise
