@@ -114,6 +114,9 @@ static inline bool vet_is_not_ours(const ptio_vetting *v, ptio_ref ref) {
 bool ptio_vet_text_is(const ptio_vetting *v, ptio_ref ref, const char *text);
 bool ptio_vet_is_text(const ptio_vetting *v, ptio_ref ref);
 
+/* A tensor of whatever layout, or an object that may be one. */
+bool ptio_vet_is_tensor(const ptio_vetting *v, ptio_ref ref);
+
 /* A call copies the items of this list, dict or tuple: they are all that it ever has
  * (P6), so what is proven of them now stays true. */
 static inline void vet_copied(const ptio_vetting *v, ptio_ref from) {

@@ -90,6 +90,7 @@ static ptio_status check_key(ptio_vetting *v, ptio_ref ref, unsigned depth) {
         return PTIO_OK;
     case PTIO_N_MARKER: /* the final walk refuses it as a value, with its name */ return PTIO_OK;
     default:
+        if (v->options->torch_values && ptio_vet_is_tensor(v, ptio_follow(v->graph, ref))) return PTIO_OK;
         VET_CHECK(v, node->kind == PTIO_N_MADE && (node->flags & PTIO_F_HASHABLE), "P12.hashable",
                   PICKLE_MALFORMED, "%s is used as a dict key or set member", ptio_vet_kind_name(v, ref));
         return PTIO_OK; /* its handler has proven the parts */
@@ -229,8 +230,10 @@ static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     case PTIO_N_OPAQUE_CALL:
     case PTIO_N_FOREIGN:
     case PTIO_N_FOREIGN_CALL: return hash_identity(ptio_follow(v->graph, ref));
+    case PTIO_N_TENSOR: /* torch's are hashed by identity */ return hash_identity(ptio_follow(v->graph, ref));
     case PTIO_N_MADE:
-        if (cannot_collide(v, node)) return hash_identity(ptio_follow(v->graph, ref));
+        if (cannot_collide(v, node) || ptio_vet_is_tensor(v, ptio_follow(v->graph, ref)))
+            return hash_identity(ptio_follow(v->graph, ref));
         return hash_kind(node);
     default: return hash_kind(node);
     }

@@ -211,7 +211,7 @@ ptio_status ptio_vet_rebuild_wrapper(ptio_vetting *v, ptio_ref ref, ptio_maker m
 
 /* --- parameters, subclasses, other devices: the array itself ------------------------------ */
 
-static bool is_tensor(const ptio_vetting *v, ptio_ref ref) {
+bool ptio_vet_is_tensor(const ptio_vetting *v, ptio_ref ref) {
     const ptio_node *node = vet_node(v, ref);
     if (node->kind == PTIO_N_MADE)
         return node->sub == PTIO_MAKE_REBUILD_SPARSE || node->sub == PTIO_MAKE_REBUILD_NESTED ||
@@ -221,7 +221,7 @@ static bool is_tensor(const ptio_vetting *v, ptio_ref ref) {
 }
 
 static ptio_status same_tensor(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref data) {
-    VET_CHECK(v, is_tensor(v, data), "P8.tensor", PICKLE_MALFORMED, "a parameter's data is %s",
+    VET_CHECK(v, ptio_vet_is_tensor(v, data), "P8.tensor", PICKLE_MALFORMED, "a parameter's data is %s",
               ptio_vet_kind_name(v, data));
     ptio_vet_same(v, ref, data);
     vet_node(v, ref)->sub = (uint16_t)maker;

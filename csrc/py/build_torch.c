@@ -132,6 +132,11 @@ static PyObject *placed_storage(ptio_builder *b, uint32_t number) {
     PyObject *moved = PyObject_CallOneArg(place, untyped);
     Py_DECREF(place);
     Py_DECREF(untyped);
+    if (moved != NULL && storage->bytes > 0) { /* nobody asks for it again: see storage_of */
+        ptio_wanted *wanted = &b->loaded->wanted[b->loaded->wanted_of[number]];
+        ptio_block_unref(wanted->block);
+        wanted->block = NULL;
+    }
     return moved;
 }
 

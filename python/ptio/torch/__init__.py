@@ -7,6 +7,8 @@
     pt.load_model(model, "checkpoint.tar")
     with pt.patch():  # torch.load is pt.load here, also for code that one cannot edit
         train()
+
+Importing it imports torch; `import ptio` does not.
 """
 
 from ptio.torch._load import load

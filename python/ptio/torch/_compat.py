@@ -9,6 +9,11 @@ from typing import Any
 
 import torch
 
+_VERSION = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+
+# Before 2.14, only to list itself.
+APPENDS_TO_REGISTERED_LISTS = _VERSION >= (2, 14)
+
 
 def default_mmap() -> bool:
     """torch.utils.serialization.config.load.mmap; torch < 2.5 has no such setting."""

@@ -129,13 +129,18 @@ class Request:
     ) -> None:
         self.f = f
         self.map_location = map_location
-        self.mmap = mmap
-        self.verify = verify
         self.threads = threads
         self.limits = limits
         self.progress = progress
-        where = str(map_location) if isinstance(map_location, (str, torch.device)) else ""
-        self.on_meta = where.partition(":")[0] == "meta"
+        where = str(map_location) if isinstance(map_location, (str, torch.device)) else "cpu"
+        device = where.partition(":")[0]
+        self.on_meta = device == "meta"
+        # What goes to another device anyway is copied there from a map: memory for one storage
+        # at a time. Copied bytes are checked.
+        leaves = device not in ("cpu", "meta")
+        self.mmap: bool | str = "auto" if leaves and not mmap else mmap
+        self.private = not leaves and not mmap
+        self.verify = True if leaves and verify is None and not mmap else verify
         self.start = None if isinstance(f, (str, bytes, os.PathLike)) else f.tell()
 
     def build(self, rules: Rules, encoding: str) -> Any:
@@ -154,7 +159,7 @@ class Request:
                 Ring(self.map_location, rules),
                 self.on_meta,
                 verify=self.verify,
-                private=not self.mmap,
+                private=self.private,
                 threads=self.threads,
                 progress=report,
             )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ptio._errors import UnsupportedError
+from ptio.torch import _compat
 from ptio.torch._rebuild import MAKERS
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Ring:
     def fill(self, kind: int, target: Any, items: tuple[Any, ...]) -> None:
         """APPEND, SETITEM, ADDITEMS or BUILD on what a registered class or function returned."""
         if kind == _APPEND:
-            _require(type(target) is list, "append to lists", target)
+            _require(self._is_list(target), "append to lists", target)
             target.extend(items)
         elif kind == _SETITEM:
             known = (dict, collections.OrderedDict, collections.Counter)
@@ -150,6 +151,11 @@ class Ring:
             target.update(items)
         else:
             self._build(target, items[0])
+
+    def _is_list(self, target: Any) -> bool:
+        if _compat.APPENDS_TO_REGISTERED_LISTS and isinstance(target, list):
+            return type(target) is list or self._rules.allows(type(target))
+        return type(target) is list
 
     def _build(self, target: Any, state: Any) -> None:
         kind = type(target)

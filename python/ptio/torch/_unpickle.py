@@ -36,7 +36,7 @@ def unpickle(request: Request, pickle_module: Any, arguments: dict[str, Any]) ->
         def read() -> dict[str, Storage]:
             return archive.storages(
                 verify=request.verify,
-                private=not request.mmap,
+                private=request.private,
                 threads=request.threads,
                 progress=report,
             )
