@@ -45,6 +45,29 @@ def large_tensors(total: int, path: Path) -> Path:
     return path
 
 
+def training(count: int, path: Path) -> Path:
+    """A model with `count` small parameters in training with AdamW, after its first step."""
+    if path.exists():
+        return path
+    import torch
+
+    names = [f"layers.{i // 8}.block.{i % 8}.weight" for i in range(count)]
+    parameters = [torch.nn.Parameter(torch.full((32,), float(i))) for i in range(count)]
+    for parameter in parameters:
+        parameter.grad = torch.ones(32)
+    optimizer = torch.optim.AdamW(parameters)
+    optimizer.step()
+    model = {name: value.detach() for name, value in zip(names, parameters, strict=True)}
+    checkpoint = {
+        "epoch": 3,
+        "model_state_dict": model,
+        "optimizer_state_dict": optimizer.state_dict(),
+        "loss": torch.tensor(0.25),
+    }
+    _save_object(checkpoint, path)
+    return path
+
+
 def plain_objects(count: int, path: Path) -> Path:
     """`count` lists [int, float, str] in dicts, no tensors."""
     if path.exists():

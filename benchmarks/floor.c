@@ -13,9 +13,12 @@
 #include <libdeflate.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "dlpack_abi.h"
 
 /* arrays(keys, buffer): a dict of float32 arrays of 32 elements over a buffer,
  * one PyArray_NewFromDescr and one PyDict_SetItem for each key. */
@@ -36,6 +39,42 @@ static PyObject *arrays(PyObject *module, PyObject *args) {
             Py_CLEAR(result);
         }
         Py_XDECREF(array);
+    }
+    PyBuffer_Release(&view);
+    return result;
+}
+
+/* What owns a tensor's description; its memory belongs to the caller. */
+typedef struct {
+    dlpack_managed_versioned managed;
+    int64_t shape, stride;
+} loan;
+
+static void end_loan(dlpack_managed_versioned *managed) { free(managed); }
+
+/* tensors(keys, buffer, table): a dict of float32 torch tensors of 32 elements over a
+ * buffer, one call of DLPack's C exchange and one PyDict_SetItem for each key. */
+static PyObject *tensors(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *keys, *capsule;
+    Py_buffer view;
+    if (!PyArg_ParseTuple(args, "O!y*O", &PyList_Type, &keys, &view, &capsule)) return NULL;
+    const dlpack_exchange_api *api = PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
+    PyObject *result = api ? PyDict_New() : NULL;
+    char *bytes = (char *)view.buf + (64 - (uintptr_t)view.buf % 64);
+    for (Py_ssize_t i = 0; result && i < PyList_GET_SIZE(keys); i++) {
+        loan *l = malloc(sizeof *l);
+        if (!l) abort();
+        *l = (loan){{.version = {DLPACK_MAJOR, DLPACK_MINOR}, .deleter = end_loan}, 32, 1};
+        l->managed.tensor = (dlpack_tensor){.data = bytes + i * 128, .device_type = DLPACK_CPU,
+                                            .ndim = 1, .dtype = {DLPACK_FLOAT, 32, 1},
+                                            .shape = &l->shape, .strides = &l->stride};
+        void *tensor = NULL;
+        if (api->import_tensor(&l->managed, &tensor) < 0 ||
+            PyDict_SetItem(result, PyList_GET_ITEM(keys, i), tensor) < 0) {
+            Py_CLEAR(result);
+        }
+        Py_XDECREF((PyObject *)tensor);
     }
     PyBuffer_Release(&view);
     return result;
@@ -131,6 +170,7 @@ static PyObject *read_file(PyObject *module, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"arrays", arrays, METH_VARARGS, NULL},
+    {"tensors", tensors, METH_VARARGS, NULL},
     {"read_file", read_file, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

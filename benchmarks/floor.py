@@ -36,7 +36,8 @@ def module() -> ModuleType:
 def _compile(path: Path) -> None:
     source = Path(__file__).with_name("floor.c")
     compiler = os.environ.get("CC", "cc")
-    includes = [f"-I{sysconfig.get_path('include')}", f"-I{np.get_include()}"]
+    abi = source.parent.parent / "csrc" / "py"
+    includes = [f"-I{path}" for path in (sysconfig.get_path("include"), np.get_include(), abi)]
     command = [compiler, "-O2", "-shared", "-fPIC", *includes, str(source), "-o", str(path)]
     command += ["-ldeflate", "-lpthread"]
     if os.uname().sysname == "Darwin":

@@ -32,7 +32,7 @@ def run(folder: Path, quick: bool) -> Case:
         }
     )
     case.rows = timing.in_turn(work, rounds=10 if quick else 30)
-    all_pages = {f"{name}, touched": _touching(load) for name, load in work.items()}
+    all_pages = {f"{name}, touched": touching(load) for name, load in work.items()}
     case.rows += timing.in_turn(all_pages, rounds=3 if quick else 7)
     ours = case.row("ptio")
     assert ours is not None
@@ -44,7 +44,7 @@ def run(folder: Path, quick: bool) -> Case:
     return case
 
 
-def _touching(load: Callable[[], Any]) -> Callable[[], Any]:
+def touching(load: Callable[[], Any]) -> Callable[[], Any]:
     """Loads, and reads one byte of each page."""
 
     def touch() -> Any:

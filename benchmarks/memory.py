@@ -47,14 +47,14 @@ def run(folder: Path, quick: bool) -> Case:
     payload = total
     for source in ("mapped", "copied", "BytesIO"):
         peak, objects = _measure(case, tiny, few, "ptio", source)
-        allowed = 4 * MIB + 10 * _metadata(few) + objects
+        allowed = 4 * MIB + 10 * metadata(few) + objects
         if source != "mapped":
             allowed += 1.03 * payload
         case.absolute(f"ptio, {source} <= {allowed / MIB:.1f} MiB", peak / MIB, allowed / MIB)
         if tools.installed("torch"):
             _measure(case, tiny, few, "torch", source)
     peak, objects = _measure(case, tiny, many, "ptio", "mapped", "10,000 tensors, ")
-    allowed = 4 * MIB + 10 * _metadata(many) + objects
+    allowed = 4 * MIB + 10 * metadata(many) + objects
     case.absolute(
         f"ptio, 10,000 tensors, mapped <= {allowed / MIB:.1f} MiB", peak / MIB, allowed / MIB
     )
@@ -67,7 +67,7 @@ def _measure(case: Case, tiny: Path, path: Path, tool: str, source: str, label: 
     return sorted(runs)[1]
 
 
-def _metadata(path: Path) -> int:
+def metadata(path: Path) -> int:
     """Bytes of data.pkl and of the central directory."""
     with zipfile.ZipFile(path) as archive:
         pickles = [i.file_size for i in archive.infolist() if i.filename.endswith("/data.pkl")]

@@ -16,13 +16,19 @@ from benchmarks import files, report, tools
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {
     "A": "small_tensors",
+    "B": "torch_small_tensors.run_mapped",
+    "C": "torch_small_tensors.run_copied",
+    "D": "torch_training",
     "E": "plain_objects",
     "F": "copying_load",
+    "Ft": "torch_large.run_copied",
     "G": "mapped_load",
+    "Gt": "torch_large.run_mapped",
     "K": "verify",
     "N": "growth",
     "O": "import_time",
     "memory": "memory",
+    "load_model": "load_model_memory",
 }
 
 
@@ -35,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     cases = []
     with files.folder() as folder:
         for letter in arguments.only:
-            script = importlib.import_module(f"benchmarks.{SCRIPTS[letter]}")
-            cases.append(script.run(Path(folder), arguments.quick))
+            script, _, name = SCRIPTS[letter].partition(".")
+            run = getattr(importlib.import_module(f"benchmarks.{script}"), name or "run")
+            cases.append(run(Path(folder), arguments.quick))
             report.print_case(cases[-1])
     name = arguments.save or "latest"
     target = HERE / ("saved" if arguments.save else "results") / f"{name}.json"

@@ -33,6 +33,11 @@ def torch_load(path: Any, **options: Any) -> Callable[[], Any]:
     return lambda: torch.load(path, **options)
 
 
+def c_pickle(path: Any, **options: Any) -> Callable[[], Any]:
+    """torch's fastest: Python's own unpickler, which imports and calls what the file names."""
+    return torch_load(path, weights_only=False, **options)
+
+
 def safetensors_numpy(path: Any) -> Callable[[], Any]:
     from safetensors.numpy import load_file
 
@@ -65,6 +70,12 @@ def ptloader(path: Any) -> Callable[[], Any]:
 
 def ptio(path: Any, **options: Any) -> Callable[[], Any]:
     import ptio as package
+
+    return lambda: package.load(path, **options)
+
+
+def ptio_torch(path: Any, **options: Any) -> Callable[[], Any]:
+    import ptio.torch as package
 
     return lambda: package.load(path, **options)
 
