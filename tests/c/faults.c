@@ -5,6 +5,7 @@
 #include "faults.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,6 +22,10 @@ bool faults_work(void) { return true; }
 
 ssize_t __real_pread(int fd, void *out, size_t n, off_t offset);
 ssize_t __wrap_pread(int fd, void *out, size_t n, off_t offset);
+ssize_t __real_pwrite(int fd, const void *bytes, size_t n, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t n, off_t offset);
+int __real_fallocate(int fd, int mode, off_t offset, off_t n);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t n);
 int __real_fstat(int fd, struct stat *out);
 int __wrap_fstat(int fd, struct stat *out);
 int __real_fstatfs(int fd, struct statfs *out);
@@ -44,6 +49,27 @@ ssize_t __wrap_pread(int fd, void *out, size_t n, off_t offset) {
     }
     if (faults.pread_at_end && call >= faults.pread_after) return 0;
     return __real_pread(fd, out, faults.pread_short && n > 7 ? 7 : n, offset);
+}
+
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t n, off_t offset) {
+    unsigned call = __atomic_fetch_add(&faults.pwrites, 1, __ATOMIC_RELAXED);
+    if (call < faults.pwrite_eintr) {
+        errno = EINTR;
+        return -1;
+    }
+    if (faults.pwrite_errno != 0 && call >= faults.pwrite_after) {
+        errno = faults.pwrite_errno;
+        return -1;
+    }
+    if (faults.pwrite_nothing) return 0;
+    return __real_pwrite(fd, bytes, faults.pwrite_short && n > 7 ? 7 : n, offset);
+}
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t n) {
+    unsigned call = faults.fallocates++;
+    if (call >= faults.fallocate_eintr && faults.fallocate_errno == 0) return __real_fallocate(fd, mode, offset, n);
+    errno = call < faults.fallocate_eintr ? EINTR : faults.fallocate_errno;
+    return -1;
 }
 
 int __wrap_fstat(int fd, struct stat *out) {

@@ -22,7 +22,12 @@ typedef struct {
     bool remote;            /* fstatfs names NFS */
     int getentropy_errno;
     int pthread_create_error;
-    unsigned preads, mmaps, threads; /* calls seen */
+    int pwrite_errno;       /* as those of pread */
+    unsigned pwrite_after, pwrite_eintr;
+    bool pwrite_short, pwrite_nothing; /* at most 7 bytes a call; none */
+    int fallocate_errno;
+    unsigned fallocate_eintr;
+    unsigned preads, mmaps, threads, pwrites, fallocates; /* calls seen */
 } fault_plan;
 
 extern fault_plan faults;

@@ -21,7 +21,7 @@ flags="$flags -DPTIO_FAULT_INJECTION -iquote $core"
 link="-lzip -lz -ldeflate -lpthread"
 if [ "$(uname)" = Linux ]; then
     flags="$flags -DPTIO_WRAPPED_CALLS"
-    for call in pread fstat fstatfs mmap getentropy pthread_create; do link="$link -Wl,--wrap=$call"; done
+    for call in pread pwrite fallocate fstat fstatfs mmap getentropy pthread_create; do link="$link -Wl,--wrap=$call"; done
 fi
 case "${SANITIZE:-}" in
 "") ;;

@@ -92,8 +92,6 @@ static void calls_of_the_callers_code_keep_their_form(void) {
     } cases[] = {{LITERAL(MINE ")R."), PTIO_CALL},
                  {LITERAL(MINE ")\x81."), PTIO_CALL_NEW},
                  {LITERAL("\x80\4" MINE ")}\x92."), PTIO_CALL_NEW_KEYWORDS},
-                 {LITERAL("(imine\nClass\n."), PTIO_CALL},
-                 {LITERAL("(" MINE "o."), PTIO_CALL},
                  {LITERAL(CALL(GLOBAL_OF("copy_reg", "_reconstructor"), MINE GLOBAL_OF("__builtin__", "object") "N") "."),
                   PTIO_CALL}};
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
