@@ -158,7 +158,8 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
                                  ptio_error *err) {
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
-                                .call_opcodes = options->inert || options->judge != NULL};
+                                .old_calls = options->inert,
+                                .new_calls = options->inert || options->judge != NULL};
     ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }

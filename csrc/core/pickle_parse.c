@@ -279,7 +279,7 @@ static ptio_status op_forbidden(ptio_machine *m) {
 
 static ptio_status op_newobj_ex(ptio_machine *m) {
     ptio_ref pair;
-    if (!m->options->call_opcodes) return op_forbidden(m);
+    if (!m->options->new_calls) return op_forbidden(m);
     PTIO_TRY(push_tuple(m, 2));
     PTIO_TRY(machine_pop(m, &pair));
     PTIO_TRY(machine_push(m, pair));
@@ -295,7 +295,7 @@ static ptio_status op_newobj_ex(ptio_machine *m) {
 static ptio_status op_obj(ptio_machine *m) {
     ptio_ref tuple;
     size_t n = 0;
-    if (!m->options->call_opcodes) return op_forbidden(m);
+    if (!m->options->old_calls) return op_forbidden(m);
     PTIO_TRY(machine_mark(m, &n));
     MACHINE_CHECK(m, n >= 1, "P3.obj", "OBJ without a class");
     ptio_ref callee = m->stack[m->fence];
@@ -424,7 +424,7 @@ ptio_status ptio_pickle_parse(const uint8_t *pickle, uint64_t size, const ptio_p
 
 /* One object fewer is allowed than the node needs: the opcode that fails made it. */
 uint64_t ptio_pickle_locate(const uint8_t *pickle, uint64_t size, ptio_ref node) {
-    ptio_parse_options options = {node - PTIO_FIRST_FREE_NODE, UINT64_MAX, true};
+    ptio_parse_options options = {node - PTIO_FIRST_FREE_NODE, UINT64_MAX, true, true};
     ptio_graph graph;
     ptio_error err = {0};
     uint64_t offset = PTIO_NO_OFFSET;

@@ -13,7 +13,8 @@
 typedef struct {
     uint64_t max_nodes;
     uint64_t max_bytes; /* memory of the graph */
-    bool call_opcodes;  /* INST, OBJ and NEWOBJ_EX are calls, which vetting judges, instead of refused */
+    bool old_calls;     /* INST and OBJ are calls, which vetting judges, instead of refused */
+    bool new_calls;     /* the same for NEWOBJ_EX */
 } ptio_parse_options;
 
 /* Parses one pickle that ends exactly at pickle + size. The graph keeps

@@ -264,7 +264,7 @@ ptio_status ptio_op_global(ptio_machine *m) {
 
 ptio_status ptio_op_inst(ptio_machine *m) {
     ptio_ref arguments, callee;
-    PTIO_CHECK(m->options->call_opcodes, "P9.inst", m->err, OPCODE_FORBIDDEN, MACHINE_OFFSET(m),
+    PTIO_CHECK(m->options->old_calls, "P9.inst", m->err, OPCODE_FORBIDDEN, MACHINE_OFFSET(m),
                "the pickle uses INST, which makes an object of a class that it names");
     PTIO_TRY(ptio_op_global(m));
     PTIO_TRY(machine_pop(m, &callee));

@@ -81,7 +81,7 @@ static uint32_t find_record(ptio_vetting *v, const uint8_t *key, size_t size) {
 }
 
 /* The storage of a record: a second reference must agree on the size, and keeps
- * the dtype of the first one, as torch does. */
+ * the dtype of the first one, as torch does. Empty ones are not shared, as in torch. */
 static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
     const ptio_node *key = vet_node(v, storage.key);
     const uint8_t *text = ptio_text(v->graph, key);
@@ -92,6 +92,7 @@ static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint
     VET_CHECK(v, storage.bytes == size, "T1.size", BOUNDS,
               "storage '%.*s' declares %llu bytes, the record has %llu", (int)key->a, text,
               (unsigned long long)storage.bytes, (unsigned long long)size);
+    if (size == 0) return add_storage(v, storage, number); /* nothing to share: each has its own dtype */
     uint32_t *known = &v->storage_of_record[storage.record];
     if (*known == PTIO_NO_STORAGE) PTIO_TRY(add_storage(v, storage, known));
     *number = *known;
