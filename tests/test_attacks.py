@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile files: the right error, in time, in memory, and without a single side effect.
 
-All files are opened in one child process (a new one where it died), which reports what happened
-while each was open.
+All files are opened in one child process, which reports what happened while each was open.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -14,9 +12,7 @@ import sys
 
 import attacks
 import pytest
-from attacks import child
-from support import checkpoints
-from support import pickle_asm as asm
+from attacks import child, running
 
 MIB = 1 << 20
 SLOW = 20 if os.environ.get("PTIO_SANITIZE") or os.environ.get("LD_PRELOAD") else 1
@@ -25,58 +21,10 @@ ATTACKS = attacks.load_all()
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs /proc")
 
 
-def _prepare(folder):
-    """Writes all files; returns the tasks: (file, mode)."""
-    tasks = []
-    for attack in ATTACKS:
-        for name, data in attack.files():
-            (folder / f"{name}.pt").write_bytes(data)
-            tasks += [(f"{name}.pt", mode, attack.options) for mode in child.MODES]
-    many = {"a": [1.5, "x", None, {1}], "w": checkpoints.tensor("bfloat16", [1, 2])}
-    (folder / "warm-good.pt").write_bytes(checkpoints.save(many))
-    (folder / "warm-bad.pt").write_bytes(checkpoints.archive(asm.program(asm.global_("os", "x"))))
-    (folder / "tasks.json").write_text(json.dumps(tasks))
-    return tasks
-
-
-def _run_child(folder, first):
-    command = [sys.executable, pathlib.Path(child.__file__), folder, str(first)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
-    results = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
-    return results, done
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """(file, mode) -> what happened."""
-    folder = tmp_path_factory.mktemp("attacks")
-    tasks = _prepare(folder)
-    before = sorted(os.listdir(folder))
-    found, first = {}, 0
-    while first < len(tasks):
-        batch, done = _run_child(folder, first)
-        found |= batch
-        first = max([first - 1, *batch]) + 1
-        if first < len(tasks):  # this one killed the process
-            message = f"exit {done.returncode}: {done.stderr[-2000:]}"
-            found[first] = {"error": "CRASH", "message": message, "ok": None}
-            found[first] |= {"seconds": 0.0, "events": [], "rss": 0}
-            first += 1
-    assert sorted(os.listdir(folder)) == before, "a file was made or removed"
-    sizes = {file: (folder / file).stat().st_size for file, *_ in tasks}
-    return {
-        (file, mode): {**found[i], "size": sizes[file]} for i, (file, mode, _) in enumerate(tasks)
-    }
-
-
-def _of(results, attack, *modes):
-    label = f"{attack.number}-{attack.name}"
-    pattern = re.compile(re.escape(label) + r"(-\d+)?\.pt")
-    return {
-        f"{file}, {mode}": told
-        for (file, mode), told in results.items()
-        if pattern.fullmatch(file) and (not modes or mode in modes)
-    }
+    return running.run_all(tmp_path_factory.mktemp("attacks"), child.MODES, child.__file__)
 
 
 def _names(attack):
@@ -92,7 +40,7 @@ def test_a_load_ends_as_it_must(results, attack):
     modes = ["copied"] if attack.only_copied else ["copied", "mapped"]
     wrong = {
         key: told["error"] + ": " + told["message"]
-        for key, told in _of(results, attack, *modes).items()
+        for key, told in running.of(results, attack, *modes).items()
         if told["error"] not in attack.allowed()
     }
     assert not wrong, f"expected {attack.expects}\n{_list(wrong)}"
@@ -100,7 +48,7 @@ def test_a_load_ends_as_it_must(results, attack):
 
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.says], ids=_names)
 def test_the_message_says_what_is_wrong(results, attack):
-    for key, told in _of(results, attack, "copied").items():
+    for key, told in running.of(results, attack, "copied").items():
         assert re.search(attack.says, told["message"]), f"{key}: {told['message']}"
 
 
@@ -109,7 +57,7 @@ def test_inert_mode_and_verify_raise_nothing_else(results, attack):
     known = set().union(*attacks.KINDS.values())
     wrong = {
         key: told["error"] + ": " + told["message"]
-        for key, told in _of(results, attack, "inert", "verify").items()
+        for key, told in running.of(results, attack, "inert", "verify").items()
         if told["error"] not in ({""} if key.endswith("verify") else known)
     }
     assert not wrong, _list(wrong)
@@ -121,13 +69,13 @@ def test_inert_mode_and_verify_raise_nothing_else(results, attack):
     ids=_names,
 )
 def test_verify_finds_it(results, attack):
-    content = [key for key, told in _of(results, attack, "verify").items() if told["ok"]]
+    content = [key for key, told in running.of(results, attack, "verify").items() if told["ok"]]
     assert not content, f"verify was content with {content}"
 
 
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.expects == "loads"], ids=_names)
 def test_verify_is_content_with_what_loads(results, attack):
-    for key, told in _of(results, attack, "verify").items():
+    for key, told in running.of(results, attack, "verify").items():
         assert told["ok"], key
 
 

@@ -106,48 +106,17 @@ def test_meta_tensors_have_no_data(torch, check):
     assert ours["view"].stride == (1, 4)
 
 
-def _sparse_tensors(torch):
-    dense = torch.zeros(4, 6)
-    dense[0, 1], dense[2, 3], dense[3, 5] = 1.5, -2.0, float("inf")
-    indices = torch.tensor([[0, 0, 2], [1, 1, 3]])
-    return {
-        "coo": dense.to_sparse(),
-        "coo uncoalesced": torch.sparse_coo_tensor(indices, torch.tensor([1.0, 2.0, 3.0]), (4, 6)),
-        "coo hybrid": torch.sparse_coo_tensor([[0, 2]], torch.ones(2, 3), (4, 3)),
-        "coo empty": torch.zeros(2, 3).to_sparse(),
-        "coo ints": dense.nan_to_num(0, 9).long().to_sparse(),
-        "csr": dense.to_sparse_csr(),
-        "csc": dense.to_sparse_csc(),
-        "bsr": dense.to_sparse_bsr((2, 3)),
-        "bsc": dense.to_sparse_bsc((2, 3)),
-        "csr batched": torch.stack([dense, dense]).to_sparse_csr(),
-    }
-
-
 def test_sparse_tensors(torch, check):
-    ours = check(_sparse_tensors(torch))
+    from support import torch_corpus
+
+    ours = check(torch_corpus.sparse_tensors())
     assert all(type(value) is ptio.SparseTensor for value in ours.values())
 
 
-def _quantized_tensors(torch):
-    x = torch.linspace(-2, 2, 12).reshape(3, 4)
-    scales, points = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.0, 1.0, 2.0])
-    per_channel = torch.quantize_per_channel
-    return {
-        "qint8": torch.quantize_per_tensor(x, 0.05, 3, torch.qint8),
-        "quint8": torch.quantize_per_tensor(x, 0.05, 100, torch.quint8),
-        "qint32": torch.quantize_per_tensor(x, 0.001, 0, torch.qint32),
-        "transposed": torch.quantize_per_tensor(x, 0.05, 3, torch.qint8).t(),
-        "view": torch.quantize_per_tensor(x, 0.05, 3, torch.qint8)[1:, 1:3],
-        "per channel": per_channel(x, scales.double(), points.long(), 0, torch.qint8),
-        "float zero points": per_channel(x, scales, points, 0, torch.quint8),
-        "quint4x2": per_channel(x, scales, points, 0, torch.quint4x2),
-        "quint2x4": per_channel(x, scales, points, 0, torch.quint2x4),
-    }
-
-
 def test_quantized_tensors(torch, check):
-    ours = check(_quantized_tensors(torch))
+    from support import torch_corpus
+
+    ours = check(torch_corpus.quantized_tensors())
     assert all(type(value) is ptio.QuantizedTensor for value in ours.values())
 
 

@@ -59,7 +59,9 @@ class Error(Exception):
         if self.record:
             where.append(f"member {printable(self.record)}")
         if self.offset is not None:
-            where.append(f"byte {self.offset}{' of the file' if self._offset_is_in_file else ''}")
+            # The pickle names the record that is missing.
+            in_file = self._offset_is_in_file and self.kind != "RECORD_MISSING"
+            where.append(f"byte {self.offset}{' of the file' if in_file else ''}")
         text = str(self.args[0]) if self.args else ""
         if where:
             text += f" ({', '.join(where)})"

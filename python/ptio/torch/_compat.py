@@ -24,6 +24,18 @@ def wants_calculated_offsets() -> bool:
     return bool(_load_config("calculate_storage_offsets", False))
 
 
+def computes_crc32() -> bool:
+    """torch.serialization.set_crc32_options, new in torch 2.5."""
+    options = getattr(torch.serialization, "get_crc32_options", None)
+    return options is None or bool(options())
+
+
+def storage_alignment() -> int:
+    """torch.utils.serialization.config.save.storage_alignment, new in torch 2.8."""
+    alignment = getattr(torch.serialization, "_get_storage_alignment", None)
+    return 64 if alignment is None else int(alignment())
+
+
 def _load_config(name: str, default: Any) -> Any:
     try:
         from torch.utils.serialization import config

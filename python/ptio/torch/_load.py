@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,14 +15,19 @@ import torch
 
 from ptio._api import _threads_setting, _verify_setting
 from ptio._checkpoint import open_checkpoint
-from ptio._errors import Error, ForbiddenError, FormatError, PickleFormatError, UnsupportedError
+from ptio._errors import (
+    Error,
+    FormatError,
+    UnsupportedError,
+)
 from ptio._limits import Limits
 from ptio._progress import Progress, reporting
 from ptio.torch import _compat
 from ptio.torch._patch import original_load
 from ptio.torch._ring import Ring
-from ptio.torch._rules import ExactRules, Rules, forbidden
+from ptio.torch._rules import ExactRules, Rules
 from ptio.torch._unpickle import unpickle
+from ptio.torch._words import in_torchs_words, without_advice
 
 _TRUE = ("1", "y", "yes", "true")
 _TORCHS_OWN = torch.serialization.load  # for whoever puts our load there by hand
@@ -79,31 +84,29 @@ def load(
             in torch's words.
         OSError: the file cannot be opened or read.
     """
-    weights_only, pickle_module = _choose_unpickler(weights_only, pickle_module, pickle_load_args)
+    weights_only, pickle_module = _choose_unpickler(weights_only, pickle_module)
     mmap = _compat.default_mmap() if mmap is None else mmap
     verify, workers = _verify_setting(verify), _threads_setting(threads)
-    encoding = pickle_load_args.setdefault("encoding", "utf-8")
     is_path = isinstance(f, (str, bytes, os.PathLike))
     if is_path and os.fsdecode(f).endswith(".safetensors"):
         return _load_safetensors(os.fsdecode(f), map_location)
     if not is_path:
         _require_seekable(f)
     if _is_torchs_to_load(f, is_path, mmap):
-        torchs_load = original_load()
-        if torchs_load is load:
-            torchs_load = _TORCHS_OWN
-        return torchs_load(
-            os.fsdecode(f) if isinstance(f, bytes) else f,
-            map_location,
-            pickle_module,
-            weights_only=weights_only,
-            mmap=mmap,
-            **({} if weights_only and encoding == "utf-8" else pickle_load_args),
-        )
+        arguments = {"weights_only": weights_only, "mmap": mmap, **pickle_load_args}
+        with without_advice(weights_only):
+            path_or_file = os.fsdecode(f) if isinstance(f, bytes) else f
+            return _torchs_load()(path_or_file, map_location, pickle_module, **arguments)
+    if weights_only and pickle_load_args:
+        warnings.warn("pickle_load_args only works if `weights_only=False`.", stacklevel=2)
+        unknown = [name for name in pickle_load_args if name != "encoding"]
+        if unknown:
+            raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
     if mmap and not is_path:
         raise ValueError("f must be a file path in order to use the mmap argument")
+    encoding = pickle_load_args.setdefault("encoding", "utf-8")
     request = Request(f, map_location, mmap, verify, workers, limits, progress)
-    with _in_torchs_words(weights_only), _tls_map_location(map_location):
+    with in_torchs_words(weights_only), _tls_map_location(map_location):
         try:
             if weights_only:
                 return request.build(Rules(allow), encoding)
@@ -134,7 +137,10 @@ class Request:
         self.progress = progress
         where = str(map_location) if isinstance(map_location, (str, torch.device)) else "cpu"
         device = where.partition(":")[0]
-        self.on_meta = device == "meta"
+        # As for torch, "meta:0" is no name, but a device may have this index.
+        self.on_meta = where == "meta" or (device == "meta" and not isinstance(map_location, str))
+        if self.on_meta:
+            self.map_location = "meta"
         # What goes to another device anyway is copied there from a map: memory for one storage
         # at a time. Copied bytes are checked.
         leaves = device not in ("cpu", "meta")
@@ -169,6 +175,11 @@ class Request:
             self.f.seek(self.start)
 
 
+def _torchs_load() -> Callable[..., Any]:
+    torchs_load = original_load()
+    return _TORCHS_OWN if torchs_load is load else torchs_load
+
+
 def _load_anything(request: Request, pickle_module: Any, arguments: dict[str, Any]) -> Any:
     """weights_only=False. Where the file holds only what the core makes exactly as Python's own
     unpickler would, it makes it; else that unpickler runs, with our storages."""
@@ -197,15 +208,14 @@ def _load_torchscript(request: Request, weights_only: bool) -> Any:
             kind="TORCHSCRIPT",
         )
     request.rewind()
-    return torch.jit.load(request.f, map_location=request.map_location)
+    f = os.fsdecode(request.f) if isinstance(request.f, bytes) else request.f
+    return torch.jit.load(f, map_location=request.map_location)
 
 
 # --- arguments ------------------------------------------------------------------------------------
 
 
-def _choose_unpickler(
-    weights_only: bool | None, pickle_module: Any, pickle_load_args: dict[str, Any]
-) -> tuple[bool, Any]:
+def _choose_unpickler(weights_only: bool | None, pickle_module: Any) -> tuple[bool, Any]:
     """weights_only and pickle_module as torch understands them, with its environment variables."""
     chosen = pickle_module is None if weights_only is None else bool(weights_only)
     force = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0").lower() in _TRUE
@@ -228,8 +238,6 @@ def _choose_unpickler(
         chosen = False
     if chosen and pickle_module is not None:
         raise RuntimeError("Can not safely load weights when explicit pickle_module is specified")
-    if chosen and pickle_load_args:
-        warnings.warn("pickle_load_args only works if `weights_only=False`.", stacklevel=3)
     torch.serialization._check_dill_version(pickle_module)
     return chosen, pickle if pickle_module is None and not chosen else pickle_module
 
@@ -294,22 +302,3 @@ def _tls_map_location(map_location: Any) -> Iterator[None]:
         yield
     finally:
         tls.map_location = before
-
-
-@contextmanager
-def _in_torchs_words(weights_only: bool) -> Iterator[None]:
-    """Our errors, with the phrases that programs look for in torch's."""
-    try:
-        yield
-    except ForbiddenError as e:
-        if not weights_only or not e.globals:
-            raise
-        raise forbidden(e) from None
-    except PickleFormatError as e:
-        if weights_only:
-            e.args = (f"Weights only load failed. {e.args[0]}",)
-        raise
-    except FormatError as e:
-        what = "locating file" if e.kind == "RECORD_MISSING" else "reading zip archive"
-        e.args = (f"PytorchStreamReader failed {what}: {e.args[0]}",)
-        raise

@@ -17,7 +17,11 @@ from ptio._nested import NestedTensor
 
 
 def _sparse(layout: torch.layout, data: tuple[Any, ...]) -> torch.Tensor:
-    """Like torch._utils._rebuild_sparse_tensor, but the indices are always checked, at once."""
+    """Like torch._utils._rebuild_sparse_tensor, but the indices are always checked, at once.
+
+    On the meta device there are none to check, and torch's own check fails.
+    """
+    check = not all(part.is_meta for part in data if isinstance(part, torch.Tensor))
     try:
         if layout is torch.sparse_coo:
             indices, values, size, *coalesced = data
@@ -26,11 +30,11 @@ def _sparse(layout: torch.layout, data: tuple[Any, ...]) -> torch.Tensor:
                 values,
                 size,
                 is_coalesced=coalesced[0] if coalesced else None,
-                check_invariants=True,
+                check_invariants=check,
             )
         compressed, plain, values, size = data
         return torch.sparse_compressed_tensor(
-            compressed, plain, values, size, layout=layout, check_invariants=True
+            compressed, plain, values, size, layout=layout, check_invariants=check
         )
     except RuntimeError as e:
         raise BoundsError(f"a sparse tensor is malformed: {e}") from e
@@ -41,20 +45,22 @@ def _shape_only(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def _nested(buffer: Any, sizes: Any, strides: Any, offsets: Any) -> Any:
-    parts = (part.numpy(force=True) for part in (sizes, strides, offsets))
-    NestedTensor._from_rebuild(_shape_only(buffer), *parts)
+    if not buffer.is_meta:
+        parts = (part.numpy(force=True) for part in (sizes, strides, offsets))
+        NestedTensor._from_rebuild(_shape_only(buffer), *parts)
     return torch._utils._rebuild_nested_tensor(buffer, sizes, strides, offsets)
 
 
 def _jagged(state: dict[str, Any]) -> Any:
     from torch.nested._internal.nested_tensor import _rebuild_njt
 
-    proof = dict(state)
-    proof["values"] = _shape_only(state["values"])
-    for name in ("offsets", "lengths"):
-        if proof.get(name) is not None:
-            proof[name] = proof[name].numpy(force=True)
-    NestedTensor._from_jagged(proof)
+    if not state["values"].is_meta:
+        proof = dict(state)
+        proof["values"] = _shape_only(state["values"])
+        for name in ("offsets", "lengths"):
+            if proof.get(name) is not None:
+                proof[name] = proof[name].numpy(force=True)
+        NestedTensor._from_jagged(proof)
     return _rebuild_njt(state)
 
 

@@ -99,7 +99,7 @@ class Ring:
 
     def typed(self, number: int, untyped: Any, dtype: torch.dtype) -> Any:
         """A storage as a value of its own: the same object wherever it is named."""
-        if untyped.nbytes() == 0 or number not in self._typed:
+        if untyped.data_ptr() == 0 or number not in self._typed:
             self._typed[number] = torch.storage.TypedStorage(
                 wrap_storage=untyped, dtype=dtype, _internal=True
             )

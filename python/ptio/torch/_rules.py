@@ -27,6 +27,9 @@ _SYNTAX = {
     "copyreg._reconstructor": copyreg._reconstructor,  # type: ignore[attr-defined]
 }
 
+# In jagged tensors: only torch needs the object itself.
+_ANNOTATION = "torch._dynamo.decorators._DimRange"
+
 Answer = tuple[int, Any]
 _NO: Answer = (REFUSED, None)
 
@@ -72,7 +75,7 @@ class Rules:
         if path in defaults:
             return self._callable(defaults[path], known)
         if path in self._by_name():
-            ours = known and module.partition(".")[0] in ("numpy", "torch")
+            ours = known and module.partition(".")[0] in ("numpy", "torch") and path != _ANNOTATION
             return self._callable(self._by_name()[path], ours)
         if path in _SYNTAX:
             return OURS, _SYNTAX[path]
