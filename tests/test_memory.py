@@ -13,11 +13,6 @@ from support import checkpoints, children
 MIB = 1 << 20
 PAYLOAD = 64 * MIB
 
-# Freed memory waits in a sanitizer's quarantine: it always grows.
-unless_sanitized = pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer keeps freed memory"
-)
-
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
 
 CHILD = """
@@ -98,14 +93,14 @@ def flat(work, rounds=300, allowed=2 * MIB):
     assert sys.getallocatedblocks() - before[1] < rounds, "objects are left behind"
 
 
-@unless_sanitized
+@children.unless_sanitized
 @pytest.mark.parametrize("mmap", [True, False])
 def test_repeated_loads_leave_nothing_behind(save, mmap):
     path = save(_objects())
     flat(lambda: ptio.load(path, mmap=mmap, verify=True))
 
 
-@unless_sanitized
+@children.unless_sanitized
 def test_repeated_verifies_leave_nothing_behind(save):
     path = save(_objects())
     flat(lambda: ptio.verify(path))
@@ -121,7 +116,7 @@ def _failing(data, **options):
     return work
 
 
-@unless_sanitized
+@children.unless_sanitized
 @pytest.mark.parametrize("damage", ["truncated", "checksum", "bounds", "forbidden", "limit"])
 def test_repeated_failures_leave_nothing_behind(damage):
     good = checkpoints.save(_objects())
@@ -142,7 +137,7 @@ def test_repeated_failures_leave_nothing_behind(damage):
     flat(_failing(data, **options))
 
 
-@unless_sanitized
+@children.unless_sanitized
 def test_repeated_inert_loads_leave_nothing_behind(save):
     class_ = checkpoints.Global("models", "Net")
     path = save([_objects(), class_, {"again": class_}])

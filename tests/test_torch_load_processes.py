@@ -13,10 +13,6 @@ MIB = 1 << 20
 THREADS = 8
 
 with_proc = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
-# Freed memory waits in a sanitizer's quarantine.
-unless_sanitized = pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer keeps freed memory"
-)
 
 
 @pytest.fixture
@@ -176,7 +172,7 @@ def files(torch, tmp_path_factory):
 
 
 @with_proc
-@unless_sanitized
+@children.unless_sanitized
 @pytest.mark.parametrize("weights_only", [True, False])
 def test_memory_comes_back_tensor_by_tensor(files, weights_only):
     path, small = files / "large.pt", files / "small.pt"
@@ -187,7 +183,7 @@ def test_memory_comes_back_tensor_by_tensor(files, weights_only):
 
 
 @with_proc
-@unless_sanitized
+@children.unless_sanitized
 def test_small_tensors_keep_no_more_than_their_slab(files):
     """Storages share blocks of at most 1 MiB: each goes with the last of its tensors."""
     peak, anonymous = measure(files / "many.pt", files / "small.pt")

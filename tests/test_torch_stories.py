@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STORIES = pathlib.Path(__file__).resolve().parent / "stories"
 PYTHON = [sys.executable]
 PTIO_RUN = [sys.executable, "-m", "ptio", "run"]

@@ -36,5 +36,5 @@ for symbol in __asan_report_load __ubsan_handle; do
     echo "refers to $(grep -c "$symbol" <<<"$symbols") functions $symbol*"
 done
 
-echo "== Python tests"
-run "$python" -m pytest -p no:cacheprovider "$@"
+echo "== Python tests, but those that mostly start other processes"
+run "$python" -m pytest -p no:cacheprovider -m "not slow" "$@"

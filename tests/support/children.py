@@ -7,6 +7,13 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+# Freed memory waits in a sanitizer's quarantine: it always grows.
+unless_sanitized = pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer keeps freed memory"
+)
+
 HERE = pathlib.Path(__file__).resolve().parent.parent
 
 
