@@ -107,13 +107,13 @@ def test_what_comes_back_is_what_was_there(patching, torch, monkeypatch):
 
 
 def test_the_original_is_within_reach(patching, own):
-    assert patching.original_load() is own[1]
+    assert patching.original("load") is own[1]
     with patching.patch():
-        assert patching.original_load() is own[1]
+        assert patching.original("load") is own[1]
         patching.install()
-    assert patching.original_load() is own[1]
+    assert patching.original("load") is own[1]
     patching.uninstall()
-    assert patching.original_load() is own[1]
+    assert patching.original("load") is own[1]
 
 
 def test_blocks_in_many_threads(patching, torch, own, ours):
@@ -125,7 +125,7 @@ def test_blocks_in_many_threads(patching, torch, own, ours):
         start.wait()
         for _ in range(300):
             with patching.patch():
-                if current(torch) != ours or patching.original_load() is not own[1]:
+                if current(torch) != ours or patching.original("load") is not own[1]:
                     wrong.append(current(torch))
 
     threads = [threading.Thread(target=work) for _ in range(8)]

@@ -3,7 +3,7 @@
 
 static const ptio_dtype_info dtypes[PTIO_DTYPE_COUNT] = {
 #define DTYPE(id, torch, item, per_item, swap, kind, storage, numpy) \
-    {torch, numpy, item, per_item, swap, PTIO_KIND_##kind},
+    {torch, storage, numpy, item, per_item, swap, PTIO_KIND_##kind},
 #include "dtypes.def"
 #undef DTYPE
 };

@@ -24,6 +24,7 @@ typedef enum {
 
 typedef struct {
     const char *torch_name;
+    const char *storage_class; /* prefix of torch.<X>Storage, "" if stored untyped */
     const char *numpy_name;
     uint8_t item_bytes;
     uint8_t per_item;

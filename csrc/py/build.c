@@ -149,12 +149,13 @@ static int build_node(ptio_builder *b, ptio_ref ref) {
     return b->objects[ref] == NULL ? -1 : 0;
 }
 
-/* Failures that are not about a value of the file: out of memory, an interrupt,
- * an exception of ours that says it better. */
+/* Failures that are not about a value of the file: out of memory, an interrupt, what torch
+ * cannot do, an exception of ours that says it better. */
 static bool is_final(ptio_state *state, PyObject *type) {
     PyObject *errors = ptio_state_errors(state);
     PyObject *base = errors == NULL ? NULL : PyObject_GetAttrString(errors, "Error");
     bool final = base == NULL || PyErr_GivenExceptionMatches(type, PyExc_MemoryError) ||
+                 PyErr_GivenExceptionMatches(type, PyExc_NotImplementedError) ||
                  !PyErr_GivenExceptionMatches(type, PyExc_Exception) ||
                  PyErr_GivenExceptionMatches(type, base);
     Py_XDECREF(base);
@@ -187,18 +188,11 @@ static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
     Py_XDECREF(traceback);
 }
 
-/* What the caller's own classes raise, the caller gets. */
-static bool runs_their_code(const ptio_builder *b, ptio_ref ref) {
-    const ptio_node *node = &b->graph->nodes[ref];
-    if (ptio_is_fill(node)) node = &b->graph->nodes[node->a];
-    return node->kind == PTIO_N_FOREIGN_CALL;
-}
-
 static int build_nodes(ptio_builder *b) {
     for (ptio_ref ref = PTIO_NODE_EMPTY_TUPLE; ref < b->graph->count; ref++) {
         if (ref % NODES_BETWEEN_SIGNALS == 0 && PyErr_CheckSignals() < 0) return -1;
         if (build_node(b, ref) < 0) {
-            if (!runs_their_code(b, ref)) raise_as_ours(b, ref);
+            if (b->ring == NULL || !b->ring->their_code) raise_as_ours(b, ref);
             return -1;
         }
     }

@@ -35,29 +35,13 @@ static PyObject **part(ptio_ring *ring, size_t i) {
     return (PyObject **)(void *)((char *)ring + ring_parts[i].at);
 }
 
-/* NULL where this torch has none: DLPack's methods do the same, a little slower. */
-static int find_exchange_api(ptio_ring *ring) {
-    PyObject *capsule = PyObject_GetAttrString(ring->tensor_type, "__dlpack_c_exchange_api__");
-    if (capsule == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
-        PyErr_Clear();
-        return 0;
-    }
-    const dlpack_exchange_api *api = PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
-    Py_DECREF(capsule);
-    if (api == NULL) return -1;
-    while (api != NULL && api->version.major != DLPACK_MAJOR) api = api->older;
-    ring->api = api;
-    return 0;
-}
-
 int ptio_ring_init(ptio_ring *ring, PyObject *object, bool without_data) {
     memset(ring, 0, sizeof *ring);
     ring->without_data = without_data;
     ring->last_location = PTIO_NO_NODE;
     for (size_t i = 0; i < RING_PARTS; i++)
         if ((*part(ring, i) = PyObject_GetAttrString(object, ring_parts[i].name)) == NULL) return -1;
-    return find_exchange_api(ring);
+    return ptio_find_exchange_api(ring->tensor_type, &ring->api);
 }
 
 void ptio_ring_clear(ptio_ring *ring) {
@@ -104,7 +88,8 @@ int ptio_ring_check_places(ptio_ring *ring, const ptio_checkpoint *c) {
 }
 
 static bool is_loaded(const ptio_builder *b, uint32_t number) {
-    return !b->ring->without_data && b->loaded->wanted_of[number] != PTIO_NO_STORAGE;
+    const ptio_storage *storage = &b->c->storages[number];
+    return !b->ring->without_data && storage->record != PTIO_NO_RECORD;
 }
 
 static PyObject *import_storage(ptio_builder *b, uint32_t number) {
@@ -113,7 +98,8 @@ static PyObject *import_storage(ptio_builder *b, uint32_t number) {
         uint64_t at = storage->record == PTIO_NO_RECORD ? 0 : b->c->index.records[storage->record].data;
         return PyObject_CallFunction(b->ring->meta_storage, "KK", storage->bytes, at);
     }
-    const ptio_wanted *wanted = &b->loaded->wanted[b->loaded->wanted_of[number]];
+    ptio_wanted nothing = {.block = NULL}, *wanted = &nothing;
+    if (storage->bytes > 0) wanted = &b->loaded->wanted[b->loaded->wanted_of[number]];
     ptio_block *block = wanted->block == NULL ? NULL : ptio_block_ref(wanted->block);
     PyObject *object = ptio_storage_new(b->state, block, wanted->bytes, storage->bytes);
     PyObject *untyped = object == NULL ? NULL : PyObject_CallOneArg(b->ring->untyped, object);
@@ -130,6 +116,7 @@ static PyObject *placed_storage(ptio_builder *b, uint32_t number) {
     if (untyped == NULL || place == Py_None || !is_loaded(b, number)) return untyped;
     Py_INCREF(place); /* it may ask for other tags */
     PyObject *moved = PyObject_CallOneArg(place, untyped);
+    if (moved == NULL) b->ring->their_code = true;
     Py_DECREF(place);
     Py_DECREF(untyped);
     if (moved != NULL && storage->bytes > 0) { /* nobody asks for it again: see storage_of */
@@ -309,6 +296,7 @@ PyObject *ptio_build_foreign(ptio_builder *b, const ptio_node *node) {
 
 PyObject *ptio_build_foreign_call(ptio_builder *b, const ptio_node *node) {
     PyObject *callee = b->objects[ptio_follow(b->graph, node->a)], *arguments = b->objects[node->b];
+    b->ring->their_code = true;
     if (node->sub == PTIO_CALL) return PyObject_Call(callee, arguments, NULL);
     return PyObject_CallFunction(b->ring->call, "iOO", (int)node->sub, callee, arguments);
 }

@@ -70,7 +70,8 @@ typedef struct dlpack_exchange_api {
     int (*export_tensor)(void);
     /* Steals managed; 0, or -1 with an exception. */
     int (*import_tensor)(dlpack_managed_versioned *managed, void **out_object);
-    int (*view_tensor)(void);
+    /* Borrows: valid while the object is. 0, or -1 with an exception. */
+    int (*view_tensor)(void *object, dlpack_tensor *out);
     int (*current_stream)(void);
 } dlpack_exchange_api;
 

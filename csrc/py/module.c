@@ -19,6 +19,20 @@ static PyObject *versions(PyObject *module, PyObject *unused) {
                          LIBDEFLATE_VERSION_STRING);
 }
 
+static PyObject *dtypes(PyObject *module, PyObject *unused) {
+    PyObject *list = PyList_New(0);
+    (void)module;
+    (void)unused;
+    for (int i = 0; list != NULL && i < PTIO_DTYPE_COUNT; i++) {
+        const ptio_dtype_info *info = ptio_dtype_get((uint8_t)i);
+        PyObject *row = Py_BuildValue("siss", info->torch_name, (int)info->item_bytes, info->storage_class,
+                                      info->numpy_name);
+        if (row == NULL || PyList_Append(list, row) < 0) Py_CLEAR(list);
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec) {
     *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
     return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
@@ -63,6 +77,7 @@ static int module_exec(PyObject *module) {
     if (add_type(module, &state->storage_type, &ptio_storage_spec) < 0) return -1;
     if (add_type(module, &state->checkpoint_type, &ptio_checkpoint_spec) < 0) return -1;
     if (add_type(module, &state->archive_type, &ptio_archive_spec) < 0) return -1;
+    if (add_type(module, &state->writer_type, &ptio_writer_spec) < 0) return -1;
     if (add_constants(module) < 0) return -1;
     return add_named_tuples(module, state);
 }
@@ -79,7 +94,13 @@ static int module_clear(PyObject *module) {
 static void module_free(void *module) { ptio_state_clear(PyModule_GetState(module)); }
 
 static PyMethodDef module_methods[] = {
-    {"versions", versions, METH_NOARGS, PyDoc_STR("versions()\n--\n\nVersions of the C libraries.")}, {NULL}};
+    {"versions", versions, METH_NOARGS, PyDoc_STR("versions()\n--\n\nVersions of the C libraries.")},
+    {"dtypes", dtypes, METH_NOARGS, PyDoc_STR("dtypes()\n--\n\nThe rows of dtypes.def.")},
+    {"collect", ptio_collect_described, METH_VARARGS,
+     PyDoc_STR("collect(obj, describe, /)\n--\n\nThe pickle of an object, by descriptions.")},
+    {"collect_torch", ptio_collect_torch, METH_VARARGS,
+     PyDoc_STR("collect_torch(obj, saver, /)\n--\n\nThe pickle of an object, and its storages.")},
+    {NULL}};
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},

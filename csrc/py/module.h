@@ -32,6 +32,7 @@ typedef struct {
     PyTypeObject *storage_type;
     PyTypeObject *checkpoint_type;
     PyTypeObject *archive_type;
+    PyTypeObject *writer_type;
     PyObject *record_type; /* named tuples of _core.pyi */
     PyObject *tensor_info_type;
     PyObject *finding_type;
@@ -109,7 +110,12 @@ typedef struct {
     PyObject *path; /* str or None */
 } ptio_archive_object;
 
-extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec, ptio_archive_spec;
+extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec, ptio_archive_spec,
+    ptio_writer_spec;
+
+/* source_type.c: ends a memoryview of memory that is about to go. Nobody may keep it, also when
+ * the call that got it failed: an exception that is set stays set. Steals view. */
+int ptio_release_view(PyObject *view);
 
 /* judge.c */
 int ptio_judging_init(ptio_judging *judging, PyObject *judge);
@@ -126,6 +132,9 @@ PyObject *ptio_storage_new(ptio_state *state, ptio_block *block, uint8_t *bytes,
 /* storage_dlpack.c: memory as a DLPack tensor that holds a reference to block (which may be NULL). */
 struct dlpack_managed_versioned *ptio_dlpack_new(ptio_block *block, void *bytes, dlpack_dtype dtype,
                                                  const int64_t *sizes, const int64_t *strides, size_t ndim);
+/* The exchange table of a tensor type; NULL where it has none: its methods do the same, a little
+ * slower. 0, or -1 with an exception. */
+int ptio_find_exchange_api(PyObject *tensor_type, const struct dlpack_exchange_api **api);
 PyObject *ptio_storage_dlpack(ptio_storage_object *self, PyObject *args, PyObject *kwargs);
 PyObject *ptio_storage_dlpack_device(ptio_storage_object *self, PyObject *unused);
 
@@ -172,6 +181,7 @@ typedef struct {
     ptio_ref last_location; /* the tag that was placed last, and where */
     PyObject *last_place;
     bool without_data; /* storages go to the device "meta" */
+    bool their_code;   /* the caller's own has run: what it raises the caller gets */
 } ptio_ring;
 
 struct ptio_builder {
@@ -223,6 +233,12 @@ PyObject *ptio_build_opaque(ptio_builder *builder, ptio_ref ref);
 PyObject *ptio_build_opaque_call(ptio_builder *builder, const ptio_node *node);
 int ptio_build_state(ptio_builder *builder, const ptio_node *target, PyObject *object, PyObject *state);
 int ptio_fill_opaque(ptio_builder *builder, PyObject *opaque, const ptio_node *fill);
+
+/* collect_torch.c: collect_torch(object, saver) */
+PyObject *ptio_collect_torch(PyObject *module, PyObject *args);
+
+/* collect_described.c: collect(object, describe) */
+PyObject *ptio_collect_described(PyObject *module, PyObject *args);
 
 /* A new tuple of ints. */
 PyObject *ptio_int_tuple(const int64_t *values, size_t count);

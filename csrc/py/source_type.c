@@ -14,7 +14,7 @@ static ptio_status short_file(ptio_error *err, uint64_t offset, size_t wanted, s
 
 /* The memory behind the view is ours: nobody may keep it, also when reading
  * failed. Steals view; an exception that is set stays set. */
-static int release_view(PyObject *view) {
+int ptio_release_view(PyObject *view) {
     PyObject *type, *value, *traceback;
     if (view == NULL) return -1;
     PyErr_Fetch(&type, &value, &traceback);
@@ -31,7 +31,7 @@ static Py_ssize_t call_readinto(PyObject *file, char *out, Py_ssize_t n) {
     PyObject *got = view == NULL ? NULL : PyObject_CallMethod(file, "readinto", "O", view);
     Py_ssize_t count = got == NULL ? -1 : PyNumber_AsSsize_t(got, PyExc_OverflowError);
     Py_XDECREF(got);
-    return release_view(view) < 0 ? -1 : count;
+    return ptio_release_view(view) < 0 ? -1 : count;
 }
 
 static Py_ssize_t call_read(PyObject *file, char *out, Py_ssize_t n) {

@@ -46,6 +46,22 @@ dlpack_managed_versioned *ptio_dlpack_new(ptio_block *block, void *bytes, dlpack
     return &e->managed;
 }
 
+int ptio_find_exchange_api(PyObject *tensor_type, const dlpack_exchange_api **api) {
+    PyObject *capsule = PyObject_GetAttrString(tensor_type, "__dlpack_c_exchange_api__");
+    *api = NULL;
+    if (capsule == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+        PyErr_Clear();
+        return 0;
+    }
+    const dlpack_exchange_api *found = PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
+    Py_DECREF(capsule);
+    if (found == NULL) return -1;
+    while (found != NULL && found->version.major != DLPACK_MAJOR) found = found->older;
+    *api = found;
+    return 0;
+}
+
 /* --- __dlpack__ -------------------------------------------------------------------------- */
 
 /* The same for consumers older than DLPack 1.0. */

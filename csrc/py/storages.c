@@ -76,7 +76,7 @@ static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_load
     for (uint32_t i = 0; i < c->storage_count; i++) {
         const ptio_storage *storage = &c->storages[i];
         loaded->wanted_of[i] = PTIO_NO_STORAGE;
-        if (!needed[i] || storage->record == PTIO_NO_RECORD) continue;
+        if (!needed[i] || storage->record == PTIO_NO_RECORD || storage->bytes == 0) continue;
         loaded->wanted_of[i] = (uint32_t)loaded->count;
         loaded->wanted[loaded->count++] = (ptio_wanted){.record = storage->record,
                                                         .alignment = storage->alignment,
@@ -134,6 +134,8 @@ void ptio_storages_release(ptio_loaded *loaded) {
 
 ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage) {
     PyObject **object = &builder->loaded->objects[storage];
+    if (*object == NULL && builder->c->storages[storage].bytes == 0)
+        *object = ptio_storage_new(builder->state, NULL, NULL, 0);
     if (*object == NULL) {
         ptio_wanted *wanted = &builder->loaded->wanted[builder->loaded->wanted_of[storage]];
         ptio_block *block = wanted->block;

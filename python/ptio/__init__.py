@@ -5,6 +5,7 @@
 
     checkpoint = ptio.load("checkpoint.pt")      # arrays over a memory map of the file
     print(ptio.verify("checkpoint.pt"))          # structure and checksums
+    ptio.save(checkpoint, "copy.pt")             # torch.load reads it
 
 No code that a file names is ever imported or called. Everything that can go wrong with a file
 is a `ptio.Error`; each of its classes is also the standard exception that torch's users catch.
@@ -28,7 +29,9 @@ from ptio._errors import (
 from ptio._limits import Limits
 
 if TYPE_CHECKING:
+    from ptio._deferred import Deferred
     from ptio._report import Problem, VerifyReport
+    from ptio._save import save
     from ptio._types import (
         NestedTensor,
         Opaque,
@@ -37,17 +40,21 @@ if TYPE_CHECKING:
         SparseTensor,
         TorchDtype,
     )
+    from ptio._writer import Writer
 
 __version__ = "0.1.0"
 
 __all__ = [
     # functions
     "load",
+    "save",
     "verify",
     # what they take and give back
+    "Deferred",
     "Limits",
     "Problem",
     "VerifyReport",
+    "Writer",
     "NestedTensor",
     "Opaque",
     "QuantizedTensor",
@@ -69,6 +76,9 @@ __all__ = [
 
 # Classes that few programs need are imported when they are first used.
 _LAZY = {
+    "Deferred": "ptio._deferred",
+    "save": "ptio._save",
+    "Writer": "ptio._writer",
     "Problem": "ptio._report",
     "VerifyReport": "ptio._report",
     "NestedTensor": "ptio._types",

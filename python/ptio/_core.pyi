@@ -130,6 +130,42 @@ class Storage:
     ) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
+class ArchiveWriter:
+    """A new archive, record by record."""
+
+    size: int  # of the file with what was added so far
+    def __new__(
+        cls,
+        target: Any,  # a file descriptor, or an object with write()
+        stem: bytes,
+        *,
+        alignment: int,
+        crc: bool,
+        threads: int,  # 0 = automatic
+        progress: Callable[[int, int], Any] | None,
+        path: str | None,  # for errors
+    ) -> ArchiveWriter: ...
+    def add(self, name: str, data: Any, /) -> None: ...  # any contiguous buffer
+    def add_memory(self, name: str, address: int, size: int, owner: Any, /) -> None: ...
+    def add_deferred(self, name: str, size: int, produce: Callable[[], Any], /) -> None: ...
+    def write(self) -> None: ...  # what was added since the last time
+    def id(self) -> bytes: ...  # 40 digits for all that has been written
+    def finish(self) -> None: ...
+
+def dtypes() -> list[
+    tuple[str, int, str, str]
+]: ...  # torch's name, item bytes, storage class ("" if untyped), NumPy's or ml_dtypes' name
+def collect(
+    obj: Any,
+    describe: Callable[[Any], tuple[Any, ...]],  # see csrc/py/collect_described.c
+    /,
+) -> tuple[bytes, list[Any]]: ...
+def collect_torch(
+    obj: Any,
+    saver: Any,  # ptio.torch._saver.Saver
+    /,
+) -> tuple[bytes, list[Any]] | None: ...  # pickle and storages; None: CPython's pickler has to
+
 # What a judge answers for a global.
 REFUSED: int
 OURS: int  # our handler makes it

@@ -23,7 +23,7 @@ from ptio._errors import (
 from ptio._limits import Limits
 from ptio._progress import Progress, reporting
 from ptio.torch import _compat
-from ptio.torch._patch import original_load
+from ptio.torch._patch import original
 from ptio.torch._ring import Ring
 from ptio.torch._rules import ExactRules, Rules
 from ptio.torch._unpickle import unpickle
@@ -176,7 +176,7 @@ class Request:
 
 
 def _torchs_load() -> Callable[..., Any]:
-    torchs_load = original_load()
+    torchs_load = original("load")
     return _TORCHS_OWN if torchs_load is load else torchs_load
 
 

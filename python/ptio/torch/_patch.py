@@ -9,7 +9,12 @@ from importlib import import_module
 from typing import Any
 
 # (module, name): the function of that name in ptio.torch takes the place of the one there.
-_REPLACED = (("torch", "load"), ("torch.serialization", "load"))
+_REPLACED = (
+    ("torch", "load"),
+    ("torch", "save"),
+    ("torch.serialization", "load"),
+    ("torch.serialization", "save"),
+)
 
 _lock = threading.Lock()  # for all that follows; no import may happen under it (see _change)
 _open_blocks = 0
@@ -18,9 +23,9 @@ _originals: dict[tuple[str, str], Any] = {}  # empty while nothing is replaced
 
 
 class patch:
-    """Inside `with ptio.torch.patch():`, torch.load is ptio.torch.load.
+    """Inside `with ptio.torch.patch():`, torch.load and torch.save are those of ptio.torch.
 
-    So is torch.serialization.load; a function that was taken from torch before, as by
+    So are torch.serialization.load and save; a function that was taken from torch before, as by
     `from torch import load`, stays what it is. The replacement is seen by all threads. Blocks may
     be nested, overlap in several threads, and use one object more than once; what was there
     before comes back when the last of them ends, unless `install` is in force.
@@ -34,7 +39,7 @@ class patch:
 
 
 def install() -> None:
-    """Replace torch.load by ptio.torch.load in this process, until `uninstall`.
+    """Replace torch.load and torch.save by ptio's in this process, until `uninstall`.
 
     Installing twice is the same as once.
     """
@@ -42,22 +47,22 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`: torch.load is again what it was, once no block of `patch` is open.
+    """Undo `install`: they are again what they were, once no block of `patch` is open.
 
     Nothing happens where nothing was installed.
     """
     _change(installed=False)
 
 
-def original_load() -> Callable[..., Any]:
-    """torch's own load, also while it is replaced."""
+def original(name: str) -> Callable[..., Any]:
+    """torch's own function of that name, "load" or "save", also while it is replaced."""
     import torch
 
     with _lock:
-        original: Callable[..., Any] = _originals.get(
-            ("torch.serialization", "load"), torch.serialization.load
+        function: Callable[..., Any] = _originals.get(
+            ("torch.serialization", name), getattr(torch.serialization, name)
         )
-    return original
+    return function
 
 
 def _change(blocks: int = 0, installed: bool | None = None) -> None:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ptio.save and ptio.Writer: checkpoints from NumPy arrays, without torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptio._api import _threads_setting
+from ptio._archive import NewArchive, durable_setting, new_archive
+from ptio._array_plan import StoragePlan
+from ptio._deferred import Deferred
+from ptio._describe import Describer
+from ptio._progress import Progress
+
+
+def save(
+    obj: Any,
+    f: Any,
+    *,
+    atomic: bool = True,
+    durable: bool | None = None,
+    compact: bool = False,
+    compute_crc32: bool = True,
+    storage_alignment: int = 64,
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> None:
+    """Save NumPy arrays and plain data as a checkpoint that torch.load(weights_only=True) reads.
+
+    Arrays become torch tensors, NumPy scalars Python numbers. Containers keep their types, order
+    and identity. Arrays that view the same memory become tensors that share a storage, where that
+    is no larger than saving each for itself.
+
+    Args:
+        obj: dict, OrderedDict, Counter, list, tuple, set, None, bool, int, float, complex, str,
+            bytes, bytearray, NumPy arrays and scalars, `Deferred`, and the tensor classes of ptio.
+        f: a path, or an object with write(). It is only written forward: pipes and sockets do.
+        atomic: True: a new file takes the name when it is whole. If saving fails or the process
+            dies, the old file is as it was. False: write into the file.
+        durable: True: when save returns, the file survives a power cut. Default: the environment
+            variable PTIO_DURABLE (0 or 1), else False.
+        compact: True: every array by itself, in no more bytes than its elements have; arrays that
+            share memory no longer do.
+        compute_crc32: False: no checksums, as torch.serialization.set_crc32_options(False).
+        storage_alignment: of the storages in the file, in bytes: a power of two.
+        threads: how many threads write and take checksums; the default is the environment
+            variable PTIO_THREADS, or as many as are useful.
+        progress: True: a bar on the terminal. Or a callable(done_bytes, total_bytes).
+
+    Raises:
+        TypeError: a value or a dtype that torch does not have; the message has its path.
+        ValueError: a name or an argument that no archive can have.
+        OSError: the file cannot be written; it names the path. The old file is as it was.
+    """
+    describer = Describer(compact)
+    data = describer.collect(obj)
+    with new_archive(
+        f,
+        atomic=atomic,
+        durable=durable_setting(durable),
+        alignment=storage_alignment,
+        crc=compute_crc32,
+        threads=_threads_setting(threads),
+        progress=progress,
+    ) as archive:
+        archive.add_pickle(data)
+        archive.add_notes(alignment=storage_alignment)
+        for plan in describer.storages:
+            add_storage(archive, plan)
+        archive.finish()
+
+
+def add_storage(archive: NewArchive, plan: StoragePlan) -> None:
+    """The record of a storage that has its number."""
+    name = f"data/{plan.number}"
+    if isinstance(plan.owner, Deferred):
+        archive.core.add_deferred(name, plan.nbytes, plan.owner.pieces)
+    elif plan.copied is not None:
+        archive.core.add_deferred(name, plan.nbytes, plan.pieces)
+    else:
+        archive.core.add_memory(name, plan.address, plan.nbytes, plan.owner)

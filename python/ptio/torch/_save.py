@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ptio.torch.save: the file that torch.save writes, byte for byte, but for the digits of its id."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ptio._api import _threads_setting
+from ptio._archive import durable_setting, is_path, new_archive, stem_of
+from ptio._core import collect_torch
+from ptio._destination import open_destination
+from ptio._progress import Progress
+from ptio.torch import _compat
+from ptio.torch._patch import original
+from ptio.torch._saver import Saver
+
+_TORCHS_OWN = torch.serialization.save  # for whoever puts our save there by hand
+
+
+def save(
+    obj: Any,
+    f: Any,
+    pickle_module: Any = pickle,
+    pickle_protocol: int = 2,
+    _use_new_zipfile_serialization: bool = True,
+    _disable_byteorder_record: bool = False,
+    *,
+    atomic: bool = True,
+    durable: bool | None = None,
+    compact: bool = False,
+    compute_crc32: bool | None = None,
+    storage_alignment: int | None = None,
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> None:
+    """Save an object as torch.save does: the same arguments and bytes, faster, and whole or not.
+
+    The file is what torch.save writes, but for the 40 digits of its serialization_id. Those come
+    from the content: saving the same object under the same name again gives the same file.
+
+    Args:
+        obj: what to save.
+        f: a path, or an object with write(). It is only written forward: pipes and sockets do.
+        pickle_module, pickle_protocol: as for torch.save; another module or protocol than
+            Python's pickle and 2 writes the pickle by itself.
+        _use_new_zipfile_serialization: False: the format of torch before 1.6.
+        _disable_byteorder_record: as for torch.save.
+        atomic: True: a new file takes the name when it is whole. If saving fails or the process
+            dies, the old file is as it was. False: write into the file.
+        durable: True: when save returns, the file survives a power cut. Default: the environment
+            variable PTIO_DURABLE (0 or 1), else False.
+        compact: True: of storages that are larger than what is saved of them, only that part is
+            written. Tensors that share memory still do.
+        compute_crc32, storage_alignment: default: torch.utils.serialization.config.save.
+        threads: how many threads write and take checksums; the default is the environment
+            variable PTIO_THREADS, or as many as are useful.
+        progress: True: a bar on the terminal. Or a callable(done_bytes, total_bytes).
+
+    Raises:
+        pickle.PicklingError, AttributeError, TypeError: the object cannot be pickled.
+        RuntimeError: in torch's words: tensors of two dtypes share memory; the parent directory
+            does not exist.
+        OSError: the file cannot be written; it names the path. The old file is as it was.
+    """
+    torch.serialization._check_dill_version(pickle_module)
+    _check_target(f)
+    arguments = (pickle_module, pickle_protocol, _use_new_zipfile_serialization)
+    if _compat.skips_data() or _compat.is_faking():
+        return _torchs_save()(obj, f, *arguments, _disable_byteorder_record)
+    if not _use_new_zipfile_serialization:
+        return _save_legacy(obj, f, arguments, atomic, durable_setting(durable))
+    alignment = _compat.storage_alignment() if storage_alignment is None else storage_alignment
+    crc = _compat.computes_crc32() if compute_crc32 is None else compute_crc32
+    data, storages = _collect(obj, pickle_module, pickle_protocol)
+    with (
+        _in_torchs_words(f),
+        new_archive(
+            f,
+            atomic=atomic,
+            durable=durable_setting(durable),
+            alignment=alignment,
+            crc=crc,
+            threads=_threads_setting(threads),
+            progress=progress,
+        ) as archive,
+    ):
+        archive.add_pickle(data)
+        archive.add_notes(alignment=alignment, byteorder=not _disable_byteorder_record)
+        for key, storage in enumerate(storages):
+            _add_storage(archive.core, f"data/{key}", storage)
+        archive.finish(byteorder=_disable_byteorder_record)
+    return None
+
+
+def _torchs_save() -> Callable[..., None]:
+    torchs_save: Callable[..., None] = original("save")
+    return _TORCHS_OWN if torchs_save is save else torchs_save
+
+
+def _check_target(f: Any) -> None:
+    if is_path(f):
+        return
+    if not hasattr(f, "write"):
+        raise AttributeError(
+            "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
+        )
+    if not callable(f.write):
+        raise TypeError(f"Buffer of {str(type(f)).strip('<>')} has no callable attribute 'write'")
+
+
+# --- the pickle -----------------------------------------------------------------------------------
+
+
+def _collect(obj: Any, pickle_module: Any, protocol: int) -> tuple[bytes, list[Any]]:
+    """The pickle and the storages it names, in order."""
+    if pickle_module is pickle and protocol == 2:
+        collected = collect_torch(obj, Saver())
+        if collected is not None:
+            return collected
+    return _collect_by(pickle_module, obj, protocol)
+
+
+def _collect_by(pickle_module: Any, obj: Any, protocol: int) -> tuple[bytes, list[Any]]:
+    """The same by the pickler of a module, which knows every object."""
+    numbers: dict[int, str] = {}
+    storages: dict[str, Any] = {}
+    dtypes: dict[int, torch.dtype] = {}
+
+    class Pickler(pickle_module.Pickler):  # type: ignore[misc]
+        def persistent_id(self, obj: Any) -> Any:
+            if not isinstance(obj, torch.storage.TypedStorage) and not torch.is_storage(obj):
+                return None
+            untyped, dtype, kind, location, numel = Saver.describe(obj)
+            if untyped.device.type != "meta" and untyped.data_ptr() != 0:
+                _check_dtype(dtypes, untyped.data_ptr(), dtype)
+            key = numbers.setdefault(untyped._cdata, str(len(numbers)))
+            storages[key] = untyped
+            return ("storage", kind, key, location, numel)
+
+    file = io.BytesIO()
+    Pickler(file, protocol=protocol).dump(obj)
+    return file.getvalue(), list(storages.values())
+
+
+def _check_dtype(dtypes: dict[int, torch.dtype], address: int, dtype: torch.dtype) -> None:
+    if dtypes.setdefault(address, dtype) != dtype:
+        raise RuntimeError(
+            "Cannot save multiple tensors or storages that view the same data as different types"
+        )
+
+
+# --- the storages ---------------------------------------------------------------------------------
+
+
+def _add_storage(core: Any, name: str, storage: torch.UntypedStorage) -> None:
+    if storage.device.type == "cpu":
+        core.add_memory(name, storage.data_ptr(), storage.nbytes(), storage)
+    else:  # on the CPU only while it is written
+        core.add_deferred(name, storage.nbytes(), lambda: iter([_bytes_on_cpu(storage)]))
+
+
+def _bytes_on_cpu(storage: torch.UntypedStorage) -> Any:
+    whole = torch.empty(0, dtype=torch.uint8)
+    return whole.set_(storage.cpu()).numpy()
+
+
+# --- where it goes --------------------------------------------------------------------------------
+
+
+def _save_legacy(obj: Any, f: Any, arguments: Any, atomic: bool, durable: bool) -> None:
+    if not is_path(f):
+        return _torchs_save()(obj, f, *arguments)
+    with (
+        _in_torchs_words(f),
+        open_destination(f, atomic=atomic, durable=durable) as destination,
+        open(destination.fd, "wb", closefd=False) as file,
+    ):
+        return _torchs_save()(obj, file, *arguments)
+
+
+@contextmanager
+def _in_torchs_words(f: Any) -> Iterator[None]:
+    if is_path(f):
+        parent = os.path.dirname(os.fsdecode(f))
+        if parent and not os.path.isdir(parent):
+            raise RuntimeError(f"Parent directory {parent} does not exist.")
+        try:
+            stem_of(f)
+        except ValueError as e:
+            raise RuntimeError(str(e)) from None
+    yield
