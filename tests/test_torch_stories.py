@@ -7,6 +7,7 @@ the log of its API usage. Under ptio there is none, and what a story shows was l
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,8 @@ def run(command, story, folder):
     err = [line for line in lines if line not in log]
     shown = [done.returncode, *done.stdout.splitlines(), "--- stderr", *err]
     shown = [str(line).replace(str(folder), "FOLDER") for line in shown]
+    # Names with a hash of the file: a saved file has an id of its own.
+    shown = [re.sub(r"-(?!00000000)[0-9a-f]{8}\.pth", "-HASH.pth", line) for line in shown]
     return shown, "PYTORCH_API_USAGE torch.load" in log
 
 
