@@ -256,9 +256,11 @@ def _require_seekable(f: Any) -> None:
 
 def _is_torchs_to_load(f: Any, is_path: bool, mmap: bool) -> bool:
     """Formats and modes that torch's own load handles, with the caller's settings."""
-    if _compat.is_faking() or _compat.skips_data() or _compat.wants_calculated_offsets():
+    if _compat.is_faking() or _compat.skips_data():
         return True
-    return (mmap and _compat.maps_shared()) or not _begins_as_zip(f, is_path)
+    if mmap and (_compat.maps_shared() or _compat.wants_calculated_offsets()):
+        return True
+    return not _begins_as_zip(f, is_path)
 
 
 def _begins_as_zip(f: Any, is_path: bool) -> bool:
