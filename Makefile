@@ -16,10 +16,10 @@ PACKAGING := setup.py pyproject.toml
 C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ctest asan lint bench dist clean
+.PHONY: help setup demo test test-large ctest asan lint bench dist clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.built $(VENV)/.tests ## virtual environment, C libraries, the package, what the tests need
 
@@ -29,6 +29,9 @@ demo: $(VENV)/.built ## load a checkpoint of a real training run, without torch
 test: ctest $(VENV)/.built $(VENV)/.tests ## the C tests and the Python tests
 	@tools/torch_for_tests.sh check $(PY)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+test-large: $(VENV)/.built $(VENV)/.tests ## files beyond 4 GiB, a million tensors: minutes, 10 GiB of disk
+	$(PY) -m pytest $(PYTEST_ARGS) tests/large/*.py
 
 ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
 	tests/c/run.sh

@@ -6,8 +6,11 @@ import importlib.util
 import os
 import warnings
 
+import ptio
 import pytest
 from support import checkpoints
+from support.compare import assert_same
+from support.numpy_saving import assert_saved
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 REQUIRE_TORCH = os.environ.get("REQUIRE_TORCH", "0") not in ("", "0")
@@ -82,3 +85,24 @@ def save(write):
         return write(checkpoints.save(obj, **options), name)
 
     return to_file
+
+
+@pytest.fixture(params=["ptio", pytest.param("torch", marks=pytest.mark.torch)])
+def save_and_read(request, tmp_path):
+    """Saves an object with ptio.save and returns what ptio.load gives, which is asserted to be
+    what was saved. Once more with torch installed: to be what torch.load gives, too."""
+    torch = request.getfixturevalue("torch") if request.param == "torch" else None
+
+    def save(obj, **options):
+        path = tmp_path / "saved.pt"
+        ptio.save(obj, path, **options)
+        loaded = ptio.load(path, verify=True)
+        if torch is None:
+            assert_saved(loaded, obj)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert_same(loaded, torch.load(path, weights_only=True))
+        return loaded
+
+    return save

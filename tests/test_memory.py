@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory: what a load may take at its peak, and that nothing is left behind."""
 
-import gc
 import os
 import sys
 
@@ -9,6 +8,7 @@ import numpy as np
 import ptio
 import pytest
 from support import checkpoints, children
+from support.leaks import flat
 
 MIB = 1 << 20
 PAYLOAD = 64 * MIB
@@ -63,11 +63,6 @@ def test_a_copying_load_takes_the_tensors_once(files, reader):
     assert used["anonymous"] > 0.9 * PAYLOAD
 
 
-def rss():
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
 def _objects():
     tensor = checkpoints.tensor("float32", list(range(5000)))
     shared = ["list", {"key": 2**70}]
@@ -78,19 +73,6 @@ def _objects():
         "p": checkpoints.tensor("bfloat16", [1, 2], parameter=True, requires_grad=True),
         "shared": [shared, shared, (shared,), {1, 2}, b"bytes" * 100],
     }
-
-
-def flat(work, rounds=300, allowed=2 * MIB):
-    """Runs work until memory should have settled, then `rounds` times more."""
-    for _ in range(50):
-        work()
-    gc.collect()
-    before = rss(), sys.getallocatedblocks()
-    for _ in range(rounds):
-        work()
-    gc.collect()
-    assert rss() - before[0] < allowed, "resident memory grows"
-    assert sys.getallocatedblocks() - before[1] < rounds, "objects are left behind"
 
 
 @children.unless_sanitized

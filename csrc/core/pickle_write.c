@@ -214,30 +214,21 @@ ptio_status ptio_pickler_tuple_end(ptio_pickler *p, size_t n, uint64_t key, ptio
 
 /* A single item goes without a mark: of an exact container, only if it is the only one;
  * of other items also when it is what is left behind full batches. */
-static bool is_single(const ptio_pickler_batch *batch, uint64_t batch_begin) {
-    return batch->exact ? batch->count == 1 : batch->count - batch_begin == 1;
+ptio_status ptio_pickler_item_begin(ptio_pickler *p, ptio_pickler_batch *batch, bool last, ptio_error *err) {
+    if (batch->done % BATCH != 0) return PTIO_OK;
+    batch->single = last && (batch->done == 0 || !batch->exact);
+    return batch->single ? PTIO_OK : ptio_pickler_op(p, PTIO_OP_MARK, err);
 }
 
-ptio_status ptio_pickler_item_begin(ptio_pickler *p, const ptio_pickler_batch *batch, ptio_error *err) {
-    if (batch->done % BATCH != 0 || is_single(batch, batch->done)) return PTIO_OK;
-    return ptio_pickler_op(p, PTIO_OP_MARK, err);
-}
-
-ptio_status ptio_pickler_item_end(ptio_pickler *p, ptio_pickler_batch *batch, ptio_error *err) {
-    uint64_t begin = batch->done / BATCH * BATCH, done = batch->done + 1;
-    bool full = done % BATCH == 0, last = done == batch->count;
-    if (full || last) {
-        bool single = is_single(batch, begin);
-        ptio_opcode one = batch->pairs ? PTIO_OP_SETITEM : PTIO_OP_APPEND;
-        ptio_opcode many = batch->pairs ? PTIO_OP_SETITEMS : PTIO_OP_APPENDS;
-        PTIO_TRY(ptio_pickler_op(p, single ? one : many, err));
-    }
+ptio_status ptio_pickler_item_end(ptio_pickler *p, ptio_pickler_batch *batch, bool last, ptio_error *err) {
+    bool full = ++batch->done % BATCH == 0;
+    if (batch->single) return ptio_pickler_op(p, batch->pairs ? PTIO_OP_SETITEM : PTIO_OP_APPEND, err);
+    if (full || last) PTIO_TRY(ptio_pickler_op(p, batch->pairs ? PTIO_OP_SETITEMS : PTIO_OP_APPENDS, err));
     /* After a full batch of an exact dict the pickler begins another one before it
      * sees that nothing is left. */
     if (full && last && batch->exact && batch->pairs) {
         PTIO_TRY(ptio_pickler_op(p, PTIO_OP_MARK, err));
         PTIO_TRY(ptio_pickler_op(p, PTIO_OP_SETITEMS, err));
     }
-    batch->done = done;
     return PTIO_OK;
 }

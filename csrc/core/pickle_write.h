@@ -79,16 +79,17 @@ ptio_status ptio_pickler_tuple_end(ptio_pickler *p, size_t n, uint64_t key, ptio
 /* What is put into a list or dict once that is memoized. The pickler has other habits
  * for an exact list or dict than for items that __reduce_ex__ gave. */
 typedef struct {
-    uint64_t count; /* items, or pairs of key and value */
-    bool pairs;     /* SETITEMS rather than APPENDS */
-    bool exact;     /* an exact list or dict */
-    uint64_t done;  /* 0 to begin */
+    bool pairs;    /* SETITEMS rather than APPENDS */
+    bool exact;    /* an exact list or dict */
+    bool single;   /* the item goes without a mark; it is the last one, whatever comes */
+    uint64_t done; /* items, or pairs of key and value; 0 to begin */
 } ptio_pickler_batch;
 
-/* Around each item or pair; neither is called where there are none. */
-ptio_status ptio_pickler_item_begin(ptio_pickler *p, const ptio_pickler_batch *batch,
+/* Around each item or pair; neither is called where there are none. last: no other one
+ * follows, as far as is known by then. Saving an item may change the container. */
+ptio_status ptio_pickler_item_begin(ptio_pickler *p, ptio_pickler_batch *batch, bool last,
                                     ptio_error *err) PTIO_MUST_CHECK;
-ptio_status ptio_pickler_item_end(ptio_pickler *p, ptio_pickler_batch *batch,
+ptio_status ptio_pickler_item_end(ptio_pickler *p, ptio_pickler_batch *batch, bool last,
                                   ptio_error *err) PTIO_MUST_CHECK;
 
 #endif

@@ -13,10 +13,17 @@ ptio_save_result ptio_save_status(ptio_collector *c, ptio_status status) {
 }
 
 ptio_save_result ptio_keep(ptio_collector *c, PyObject *object) {
+    void *kept = c->kept;
     if (object == NULL) return PTIO_FAILED;
-    int status = PyList_Append(c->kept, object);
-    Py_DECREF(object);
-    return status < 0 ? PTIO_FAILED : PTIO_SAVED;
+    ptio_status status = PTIO_OK;
+    if (c->kept_count == c->kept_capacity)
+        status = ptio_grow(&kept, &c->kept_capacity, c->kept_count + 1, sizeof *c->kept, &c->err);
+    c->kept = kept;
+    if (status == PTIO_OK)
+        c->kept[c->kept_count++] = object;
+    else
+        Py_DECREF(object);
+    return ptio_save_status(c, status);
 }
 
 static ptio_save_result op(ptio_collector *c, ptio_opcode opcode) {
@@ -29,16 +36,22 @@ static ptio_save_result memoize(ptio_collector *c, const PyObject *object) {
 
 /* --- numbers and text ---------------------------------------------------------------- */
 
-static ptio_save_result save_large_int(ptio_collector *c, PyObject *object) {
-    PyObject *bits = PyObject_CallMethod(object, "bit_length", NULL);
-    Py_ssize_t count = bits == NULL ? -1 : PyLong_AsSsize_t(bits);
-    PyObject *method = PyObject_GetAttrString(object, "to_bytes");
-    PyObject *arguments = Py_BuildValue("(ns)", count / 8 + 1, "little");
-    PyObject *keywords = Py_BuildValue("{sO}", "signed", Py_True), *bytes = NULL;
-    if (count >= 0 && method && arguments && keywords) bytes = PyObject_Call(method, arguments, keywords);
+/* object.to_bytes(size, "little", signed=True) */
+static PyObject *int_to_bytes(PyObject *object, Py_ssize_t size) {
+    PyObject *method = PyObject_GetAttrString(object, "to_bytes"), *bytes = NULL;
+    PyObject *arguments = method == NULL ? NULL : Py_BuildValue("(ns)", size, "little");
+    PyObject *keywords = arguments == NULL ? NULL : Py_BuildValue("{sO}", "signed", Py_True);
+    if (keywords != NULL) bytes = PyObject_Call(method, arguments, keywords);
     Py_XDECREF(keywords);
     Py_XDECREF(arguments);
     Py_XDECREF(method);
+    return bytes;
+}
+
+static ptio_save_result save_large_int(ptio_collector *c, PyObject *object) {
+    PyObject *bits = PyObject_CallMethod(object, "bit_length", NULL);
+    Py_ssize_t count = bits == NULL ? -1 : PyLong_AsSsize_t(bits);
+    PyObject *bytes = count < 0 ? NULL : int_to_bytes(object, count / 8 + 1);
     Py_XDECREF(bits);
     if (bytes == NULL) return PTIO_FAILED;
     ptio_status status = ptio_pickler_long(&c->pickler, (const uint8_t *)PyBytes_AS_STRING(bytes),
@@ -101,11 +114,6 @@ static ptio_save_result save_bytearray(ptio_collector *c, PyObject *object) {
 
 /* --- containers ------------------------------------------------------------------------ */
 
-static ptio_save_result changed(const char *what) {
-    PyErr_Format(PyExc_RuntimeError, "%s changed size during iteration", what);
-    return PTIO_FAILED;
-}
-
 static ptio_save_result save_tuple(ptio_collector *c, PyObject *tuple) {
     size_t count = (size_t)PyTuple_GET_SIZE(tuple);
     WRITE(c, ptio_pickler_tuple_begin(&c->pickler, count, &c->err));
@@ -113,16 +121,17 @@ static ptio_save_result save_tuple(ptio_collector *c, PyObject *tuple) {
     return ptio_save_status(c, ptio_pickler_tuple_end(&c->pickler, count, ptio_memo_key(tuple), &c->err));
 }
 
+/* Saving an item may run code that changes the list: as in the pickler, what is there by
+ * then is saved. */
 static ptio_save_result save_items(ptio_collector *c, PyObject *list, bool exact) {
-    ptio_pickler_batch batch = {.count = (uint64_t)PyList_GET_SIZE(list), .exact = exact};
-    for (uint64_t i = 0; i < batch.count; i++) {
-        if ((uint64_t)PyList_GET_SIZE(list) != batch.count) return changed("list");
-        PyObject *item = Py_NewRef(PyList_GET_ITEM(list, (Py_ssize_t)i));
-        ptio_save_result result = ptio_save_status(c, ptio_pickler_item_begin(&c->pickler, &batch, &c->err));
-        if (result == PTIO_SAVED) result = ptio_save(c, item);
+    ptio_pickler_batch batch = {.exact = exact};
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list) && !batch.single; i++) {
+        WRITE(c, ptio_pickler_item_begin(&c->pickler, &batch, i + 1 == PyList_GET_SIZE(list), &c->err));
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
+        ptio_save_result result = ptio_save(c, item);
         Py_DECREF(item);
         SAVE(result);
-        WRITE(c, ptio_pickler_item_end(&c->pickler, &batch, &c->err));
+        WRITE(c, ptio_pickler_item_end(&c->pickler, &batch, i + 1 >= PyList_GET_SIZE(list), &c->err));
     }
     return PTIO_SAVED;
 }
@@ -133,39 +142,49 @@ static ptio_save_result save_list(ptio_collector *c, PyObject *list) {
     return save_items(c, list, true);
 }
 
-static ptio_save_result save_pair(ptio_collector *c, ptio_pickler_batch *batch, PyObject *key,
-                                  PyObject *value) {
-    WRITE(c, ptio_pickler_item_begin(&c->pickler, batch, &c->err));
-    SAVE(ptio_save(c, key));
-    SAVE(ptio_save(c, value));
-    return ptio_save_status(c, ptio_pickler_item_end(&c->pickler, batch, &c->err));
+static ptio_save_result save_pair(ptio_collector *c, PyObject *key, PyObject *value) {
+    Py_INCREF(key);
+    Py_INCREF(value);
+    ptio_save_result result = ptio_save(c, key);
+    if (result == PTIO_SAVED) result = ptio_save(c, value);
+    Py_DECREF(key);
+    Py_DECREF(value);
+    return result;
 }
 
-static ptio_save_result save_dict(ptio_collector *c, PyObject *dict) {
+static ptio_save_result save_dict_items(ptio_collector *c, PyObject *dict) {
+    ptio_pickler_batch batch = {.pairs = true, .exact = true};
+    Py_ssize_t size = PyDict_GET_SIZE(dict), at = 0;
     PyObject *key, *value;
-    Py_ssize_t at = 0;
-    SAVE(op(c, PTIO_OP_EMPTY_DICT));
-    SAVE(memoize(c, dict));
-    ptio_pickler_batch batch = {.count = (uint64_t)PyDict_GET_SIZE(dict), .pairs = true, .exact = true};
-    while (PyDict_Next(dict, &at, &key, &value)) {
-        Py_INCREF(key);
-        Py_INCREF(value);
-        ptio_save_result result = save_pair(c, &batch, key, value);
-        Py_DECREF(key);
-        Py_DECREF(value);
-        SAVE(result);
-        if ((uint64_t)PyDict_GET_SIZE(dict) != batch.count) return changed("dictionary");
+    bool more = PyDict_Next(dict, &at, &key, &value);
+    while (more && !batch.single) {
+        WRITE(c, ptio_pickler_item_begin(&c->pickler, &batch, size == 1, &c->err));
+        SAVE(save_pair(c, key, value)); /* may run code that changes the dict */
+        more = PyDict_Next(dict, &at, &key, &value);
+        WRITE(c, ptio_pickler_item_end(&c->pickler, &batch, !more, &c->err));
+        if (PyDict_GET_SIZE(dict) != size && !batch.single) {
+            PyErr_SetString(PyExc_RuntimeError, "dictionary changed size during iteration");
+            return PTIO_FAILED;
+        }
     }
     return PTIO_SAVED;
 }
 
+static ptio_save_result save_dict(ptio_collector *c, PyObject *dict) {
+    SAVE(op(c, PTIO_OP_EMPTY_DICT));
+    SAVE(memoize(c, dict));
+    return save_dict_items(c, dict);
+}
+
 /* The items that __reduce_ex__ gave: pairs of a list. */
 static ptio_save_result save_reduced_pairs(ptio_collector *c, PyObject *list) {
-    ptio_pickler_batch batch = {.count = (uint64_t)PyList_GET_SIZE(list), .pairs = true};
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+    ptio_pickler_batch batch = {.pairs = true};
+    for (Py_ssize_t i = 0, count = PyList_GET_SIZE(list); i < count; i++) {
         PyObject *pair = PyList_GET_ITEM(list, i);
         if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) return PTIO_NOT_FOR_US;
-        SAVE(save_pair(c, &batch, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)));
+        WRITE(c, ptio_pickler_item_begin(&c->pickler, &batch, i + 1 == count, &c->err));
+        SAVE(save_pair(c, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)));
+        WRITE(c, ptio_pickler_item_end(&c->pickler, &batch, i + 1 == count, &c->err));
     }
     return PTIO_SAVED;
 }
@@ -263,8 +282,9 @@ ptio_save_result ptio_save(ptio_collector *c, PyObject *object) {
         return ptio_save_status(c, ptio_pickler_float(&c->pickler, PyFloat_AS_DOUBLE(object), &c->err));
     WRITE(c, ptio_pickler_recall(&c->pickler, ptio_memo_key(object), &known, &c->err));
     if (known) return PTIO_SAVED;
+    SAVE(ptio_keep(c, Py_NewRef(object)));
     if (PyUnicode_CheckExact(object)) return save_text(c, object);
-    if (Py_EnterRecursiveCall(" while saving an object")) return PTIO_FAILED;
+    if (Py_EnterRecursiveCall(" while pickling an object")) return PTIO_FAILED;
     ptio_save_result result = save_deep(c, object);
     Py_LeaveRecursiveCall();
     return result;
@@ -277,11 +297,10 @@ int ptio_collector_init(ptio_collector *c, ptio_state *state, ptio_save_other ot
     c->state = state;
     c->other = other;
     c->context = context;
-    c->kept = PyList_New(0);
     c->storage_word = PyUnicode_InternFromString("storage");
     c->cpu_word = PyUnicode_InternFromString("cpu");
     c->latin1_word = PyUnicode_InternFromString("latin1");
-    return c->kept && c->storage_word && c->cpu_word && c->latin1_word ? 0 : -1;
+    return c->storage_word && c->cpu_word && c->latin1_word ? 0 : -1;
 }
 
 void ptio_collector_clear(ptio_collector *c) {
@@ -292,7 +311,8 @@ void ptio_collector_clear(ptio_collector *c) {
     }
     ptio_free(c->storages);
     ptio_pickler_free(&c->pickler);
-    Py_CLEAR(c->kept);
+    for (size_t i = 0; i < c->kept_count; i++) Py_DECREF(c->kept[i]);
+    ptio_free(c->kept);
     Py_CLEAR(c->storage_word);
     Py_CLEAR(c->cpu_word);
     Py_CLEAR(c->latin1_word);

@@ -27,6 +27,8 @@ static const char *const name_texts[NAME_COUNT] = {
     "__dict__", "_backward_hooks", "_cdata", "data",          "data_ptr",       "dtype",
     "is_conj",  "is_neg",          "nbytes", "requires_grad", "storage_offset", "untyped_storage"};
 
+enum { MOST_DIMENSIONS = 64 }; /* torch has no more */
+
 typedef struct {
     PyObject *names[NAME_COUNT];
     PyObject *tensor_type, *parameter_type, *typed_type, *untyped_type;
@@ -197,6 +199,14 @@ static int attribute_is(PyObject *object, PyObject *name, PyObject *value) {
     return same;
 }
 
+/* None, or the empty OrderedDict that torch.load leaves. */
+static int attribute_is_empty(PyObject *object, PyObject *name) {
+    PyObject *attribute = PyObject_GetAttr(object, name);
+    int truth = attribute == NULL ? -1 : PyObject_IsTrue(attribute);
+    Py_XDECREF(attribute);
+    return truth < 0 ? -1 : !truth;
+}
+
 static int call_is_false(PyObject *object, PyObject *method) {
     PyObject *answer = PyObject_CallMethodNoArgs(object, method);
     if (answer == NULL) return -1;
@@ -213,7 +223,7 @@ static int has_no_attributes(const saver *s, PyObject *object) {
     return empty;
 }
 
-/* Dense, on a device with memory, and nothing about it but sizes, strides and storage. 1, 0, or -1
+/* Dense, in memory of some device, and nothing about it but sizes, strides and storage. 1, 0, or -1
  * with an exception. */
 static int is_plain(const saver *s, PyObject *tensor, dlpack_tensor *view) {
     int (*view_tensor)(void *, dlpack_tensor *) = s->api == NULL ? NULL : s->api->view_tensor;
@@ -222,8 +232,9 @@ static int is_plain(const saver *s, PyObject *tensor, dlpack_tensor *view) {
         PyErr_Clear(); /* sparse, quantized, meta ... */
         return 0;
     }
+    if (view->data == NULL || view->ndim > MOST_DIMENSIONS) return 0; /* ZeroTensor, among others */
     int plain = has_no_attributes(s, tensor);
-    if (plain == 1) plain = attribute_is(tensor, s->names[NAME_BACKWARD_HOOKS], Py_None);
+    if (plain == 1) plain = attribute_is_empty(tensor, s->names[NAME_BACKWARD_HOOKS]);
     if (plain == 1) plain = call_is_false(tensor, s->names[NAME_IS_NEG]);
     if (plain == 1 && view->dtype.code == DLPACK_COMPLEX)
         plain = call_is_false(tensor, s->names[NAME_IS_CONJ]);
@@ -293,9 +304,16 @@ static ptio_save_result save_as_reduced(ptio_collector *c, PyObject *object) {
 
 static ptio_save_result save_tensor(ptio_collector *c, PyObject *tensor) {
     dlpack_tensor view;
+    int64_t sizes[2 * MOST_DIMENSIONS]; /* another thread may resize the tensor meanwhile */
     int plain = is_plain(c->context, tensor, &view);
     if (plain < 0) return PTIO_FAILED;
-    return plain ? save_plain_tensor(c, tensor, &view) : save_as_reduced(c, tensor);
+    if (!plain) return save_as_reduced(c, tensor);
+    size_t bytes = (size_t)view.ndim * sizeof *sizes;
+    if (bytes > 0) {
+        view.shape = memcpy(sizes, view.shape, bytes);
+        view.strides = memcpy(sizes + MOST_DIMENSIONS, view.strides, bytes);
+    }
+    return save_plain_tensor(c, tensor, &view);
 }
 
 /* _rebuild_parameter(data, requires_grad, hooks) */

@@ -50,11 +50,23 @@ static Py_ssize_t bytes_taken(PyObject *file, PyObject *returned, Py_ssize_t n) 
     return is_raw == 0 ? n : -1;
 }
 
+/* Slices of the view, and what was made of them, would outlive the memory: -1 with an exception
+ * if write() kept any. */
+static int check_not_kept(PyObject *view) {
+    const _PyManagedBufferObject *memory = ((PyMemoryViewObject *)view)->mbuf;
+    if (memory->exports > 1) PyGC_Collect(); /* nobody's, perhaps */
+    if (memory->exports <= 1) return 0;
+    PyErr_SetString(PyExc_BufferError,
+                    "write() kept the memory it was given: it must copy what it needs later");
+    return -1;
+}
+
 static Py_ssize_t call_write(PyObject *file, const char *bytes, Py_ssize_t n) {
     PyObject *view = PyMemoryView_FromMemory((char *)bytes, n, PyBUF_READ);
     PyObject *returned = view == NULL ? NULL : PyObject_CallMethod(file, "write", "O", view);
     Py_ssize_t taken = returned == NULL ? -1 : bytes_taken(file, returned, n);
     Py_XDECREF(returned);
+    if (taken >= 0 && check_not_kept(view) < 0) taken = -1;
     return ptio_release_view(view) < 0 ? -1 : taken;
 }
 
@@ -270,8 +282,8 @@ static PyObject *run(ptio_writer_object *self, ptio_status (*work)(ptio_archive 
     if (check_idle(self) < 0) return NULL;
     self->busy = true;
     Py_BEGIN_ALLOW_THREADS status = work(self->archive, &err);
-    Py_END_ALLOW_THREADS self->busy = false;
-    release_waiting(self);
+    Py_END_ALLOW_THREADS release_waiting(self); /* may run code that comes back here */
+    self->busy = false;
     if (status != PTIO_OK) return raise(self, &err);
     Py_RETURN_NONE;
 }

@@ -17,6 +17,7 @@ from ptio._progress import Progress, reporting
 # What torch writes today: storages in the order of their numbers, with this alignment noted.
 _FORMAT_VERSION = b"1"
 _VERSION = b"3\n"
+_MOST_ALIGNED = 32768
 
 
 def is_path(f: Any) -> bool:
@@ -126,3 +127,12 @@ def durable_setting(durable: bool | None) -> bool:
     if text not in ("", "0", "1"):
         raise ValueError(f"the environment variable PTIO_DURABLE must be 0 or 1, not {text!r}")
     return text == "1"
+
+
+def alignment_setting(alignment: int) -> int:
+    """The argument, if there are such archives: before a file is opened for it."""
+    if not 0 < alignment <= _MOST_ALIGNED or alignment & (alignment - 1):
+        raise ValueError(
+            f"storage_alignment must be a power of two up to {_MOST_ALIGNED}, not {alignment}"
+        )
+    return alignment

@@ -10,136 +10,184 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from ptio._arrays import Array, distinct
 
 _PIECE = 8 << 20  # bytes that are copied at once
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class StoragePlan:
-    """One storage: nbytes of memory from address on, which owner keeps; or pieces, in order."""
+    """One storage: `nbytes` of memory from `address` on, which `owner` keeps; or `pieces`."""
 
     nbytes: int
     address: int = 0
     owner: Any = None
-    copied: Array | None = None
+    pieces: Callable[[], Iterator[Array]] | None = None  # makes the bytes, in order
     number: int | None = None  # in the file, once the pickle has named it
 
-    def pieces(self) -> Iterator[Array]:
-        """The bytes of a storage that is copied while it is written, as contiguous arrays."""
-        assert self.copied is not None
-        return _pieces(self.copied)
 
-
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class TensorPlan:
     """Where an array lies in its storage; offset and stride in elements."""
 
     storage: StoragePlan
-    offset: int
-    stride: tuple[int, ...]
+    offset: int = 0
+    stride: tuple[int, ...] | None = None  # None: contiguous, in C order
 
 
-def plan_arrays(arrays: Iterable[Array], share: bool = True) -> dict[int, TensorPlan]:
-    """The plan of each array, by its id. share=False: no storage has more than one array."""
-    plans: dict[int, TensorPlan] = {}
-    groups: dict[tuple[int, np.dtype[Any]], list[tuple[int, int, Array]]] = defaultdict(list)
-    for array in arrays:
-        if _lies_as_torch_can(array):
-            start = array.__array_interface__["data"][0]
-            groups[id(_root(array)), array.dtype].append((start, start + _span(array), array))
-        else:
-            plans[id(array)] = _copy(array)
+class Placed(NamedTuple):
+    """An array, with the address of its first element."""
+
+    array: Array
+    address: int
+
+
+def plan_alone(placed: Placed) -> TensorPlan:
+    """A storage for one array: its memory, or a copy of its elements."""
+    array, address = placed
+    if array.size == 0 or (array.flags.c_contiguous and array.dtype.isnative):
+        return TensorPlan(StoragePlan(array.nbytes, address, array))
+    if not _lies_as_torch_can(array) or _span(array) > _distinct_bytes(array):
+        return _plan_copy(array)
+    return TensorPlan(StoragePlan(_span(array), address, array), 0, _strides(array))
+
+
+def plan_shared(arrays: dict[Any, Placed]) -> dict[Any, TensorPlan]:
+    """The plans of those of the arrays that should share a storage with another.
+
+    Args:
+        arrays: by a key whose first item is torch's dtype: a storage has one.
+    """
+    plans: dict[Any, TensorPlan] = {}
+    if not _any_overlap(arrays.values()):
+        return plans
+    groups: dict[Any, list[_Member]] = defaultdict(list)
+    for key, placed in arrays.items():
+        if _lies_as_torch_can(placed.array):
+            end = placed.address + _span(placed.array)
+            group = groups[key[0], placed.address % placed.array.itemsize]
+            group.append(_Member(placed.address, end, key, placed.array))
     for group in groups.values():
-        group.sort(key=lambda item: item[:2])
-        for cluster in _clusters(group) if share else ([one] for one in group):
+        for cluster in _clusters(group):
             _plan_cluster(cluster, plans)
     return plans
 
 
-def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of a C array, in elements, as torch counts them."""
-    return tuple(math.prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape)))
+def contiguous_pieces(array: Array) -> Iterator[Array]:
+    """The elements of an array in C order and this machine's byte order, in contiguous arrays."""
+    whole = array.flags.c_contiguous and array.dtype.isnative
+    if whole or array.nbytes <= _PIECE or array.ndim == 0:
+        yield _bytes(array)
+        return
+    rows = max(1, _PIECE * len(array) // array.nbytes)
+    for first in range(0, len(array), rows):
+        part = array[first : first + rows]
+        if part.nbytes > _PIECE:  # one row
+            yield from contiguous_pieces(part[0])
+        else:
+            yield _bytes(part)
+
+
+def _bytes(array: Array) -> Array:
+    contiguous = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return contiguous.reshape(-1).view(np.uint8)  # the types of ml_dtypes are no buffers
+
+
+def _steps(array: Array) -> Iterator[tuple[int, int]]:
+    """(size, stride in bytes) of the dimensions that have more than one element."""
+    return ((n, s) for n, s in zip(array.shape, array.strides, strict=True) if n > 1)
 
 
 def _lies_as_torch_can(array: Array) -> bool:
     """Whether a storage of torch can hold the array as it lies in memory."""
     item = array.itemsize
-    steps = all(step >= 0 and step % item == 0 for step in array.strides)
+    steps = all(step >= 0 and step % item == 0 for _, step in _steps(array))
     return array.size > 0 and array.dtype.isnative and steps
 
 
-def _root(array: Array) -> Any:
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array if array.base is None else array.base
-
-
 def _span(array: Array) -> int:
-    """Bytes from the first element to the end of the last."""
-    steps = zip(array.shape, array.strides, strict=True)
-    last: int = sum((n - 1) * step for n, step in steps)
-    return last + array.itemsize
+    """Bytes from the first element to the end of the last, where no stride is negative."""
+    return sum((n - 1) * step for n, step in _steps(array)) + array.itemsize
 
 
-_Placed = tuple[int, int, Array]
+def _distinct_bytes(array: Array) -> int:
+    """Bytes of the elements, without the repetitions that strides of 0 make."""
+    return math.prod(n for n, step in _steps(array) if step) * array.itemsize
 
 
-def _clusters(group: list[_Placed]) -> Iterator[list[_Placed]]:
-    """Runs of arrays, sorted by where they begin, each of which overlaps the one before."""
-    cluster: list[_Placed] = []
-    end = -1
-    for item in group:
-        if cluster and item[0] >= end:
+def _strides(array: Array) -> tuple[int, ...]:
+    item, pairs = array.itemsize, zip(array.shape, array.strides, strict=True)
+    return tuple(step // item if n > 1 else 1 for n, step in pairs)
+
+
+def _plan_copy(array: Array) -> TensorPlan:
+    once = distinct(array)
+    if once.size == array.size:
+        return TensorPlan(StoragePlan(array.nbytes, 0, None, partial(contiguous_pieces, array)))
+    stride, step = [0] * array.ndim, 1
+    for axis in reversed(range(array.ndim)):
+        if once.shape[axis] == array.shape[axis]:
+            stride[axis] = step
+            step *= array.shape[axis]
+    storage = StoragePlan(once.nbytes, 0, None, partial(contiguous_pieces, once))
+    return TensorPlan(storage, 0, tuple(stride))
+
+
+# --- arrays that view the same memory --------------------------------------------------------
+
+
+class _Member(NamedTuple):
+    start: int  # address of the first element
+    end: int  # behind the last
+    key: Any
+    array: Array
+
+    @property
+    def cost(self) -> int:
+        """Bytes in the file where it shares with nobody."""
+        return min(self.end - self.start, _distinct_bytes(self.array))
+
+
+def _any_overlap(arrays: Iterable[Placed]) -> bool:
+    known = [(a, address) for a, address in arrays if a.size]
+    starts = np.array([address for _, address in known], np.uint64)
+    sizes = [a.nbytes if a.flags.c_contiguous else max(_span(a), 0) for a, _ in known]
+    order = np.argsort(starts)
+    starts = starts[order]
+    ends = np.maximum.accumulate(starts + np.array(sizes, np.uint64)[order])
+    return bool((starts[1:] < ends[:-1]).any())
+
+
+def _clusters(group: list[_Member]) -> Iterator[list[_Member]]:
+    """Runs of arrays, in the order of their addresses, that overlap the ones before."""
+    cluster: list[_Member] = []
+    end = 0
+    for member in sorted(group, key=lambda member: member.start):
+        if cluster and member.start >= end:
             yield cluster
             cluster = []
-        end = max(end, item[1]) if cluster else item[1]
-        cluster.append(item)
-    yield cluster
+        end = max(end, member.end)
+        cluster.append(member)
+    if cluster:
+        yield cluster
 
 
-def _plan_cluster(cluster: list[_Placed], plans: dict[int, TensorPlan]) -> None:
-    start, end = cluster[0][0], max(end for _, end, _ in cluster)
-    item = cluster[0][2].itemsize
-    aligned = all((begin - start) % item == 0 for begin, _, _ in cluster)
-    if not aligned or end - start > sum(array.nbytes for _, _, array in cluster):
-        for single in cluster:
-            _plan_alone(single, plans)
+def _plan_cluster(cluster: list[_Member], plans: dict[Any, TensorPlan]) -> None:
+    """One storage for all; where that is larger, for those at least that have no gaps."""
+    start, end = cluster[0].start, max(member.end for member in cluster)
+    if end - start <= sum(member.cost for member in cluster):
+        storage = StoragePlan(end - start, start, [member.array for member in cluster])
+        for member in cluster:
+            offset = (member.start - start) // member.array.itemsize
+            plans[member.key] = TensorPlan(storage, offset, _strides(member.array))
         return
-    storage = StoragePlan(end - start, start, [array for _, _, array in cluster])
-    for begin, _, array in cluster:
-        stride = tuple(step // item for step in array.strides)
-        plans[id(array)] = TensorPlan(storage, (begin - start) // item, stride)
-
-
-def _plan_alone(placed: _Placed, plans: dict[int, TensorPlan]) -> None:
-    start, end, array = placed
-    if end - start > array.nbytes:
-        plans[id(array)] = _copy(array)
-        return
-    stride = tuple(step // array.itemsize for step in array.strides)
-    plans[id(array)] = TensorPlan(StoragePlan(end - start, start, array), 0, stride)
-
-
-def _copy(array: Array) -> TensorPlan:
-    storage = StoragePlan(array.nbytes, owner=array, copied=array)
-    return TensorPlan(storage, 0, contiguous_stride(array.shape))
-
-
-def _pieces(array: Array) -> Iterator[Array]:
-    if array.nbytes <= _PIECE or array.ndim == 0:
-        yield np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-        return
-    rows = max(1, _PIECE * len(array) // array.nbytes)
-    for first in range(0, len(array), rows):
-        part = array[first : first + rows]
-        if part.nbytes > _PIECE and len(part) == 1:
-            yield from _pieces(part[0])
-        else:
-            yield np.ascontiguousarray(part, part.dtype.newbyteorder("="))
+    dense = [member for member in cluster if member.end - member.start == member.cost]
+    for part in _clusters(dense):
+        _plan_cluster(part, plans)

@@ -157,7 +157,7 @@ def dtypes() -> list[
 ]: ...  # torch's name, item bytes, storage class ("" if untyped), NumPy's or ml_dtypes' name
 def collect(
     obj: Any,
-    describe: Callable[[Any], tuple[Any, ...]],  # see csrc/py/collect_described.c
+    describe: Callable[[Any, int | None], tuple[Any, ...]],  # see csrc/py/collect_described.c
     /,
 ) -> tuple[bytes, list[Any]]: ...
 def collect_torch(

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
+from ptio._array_plan import contiguous_pieces
 
 
 class Deferred:
@@ -23,11 +26,13 @@ class Deferred:
     """
 
     def __init__(self, shape: Any, dtype: Any, produce: Callable[[], Any]) -> None:
-        self.shape: tuple[int, ...] = tuple(int(n) for n in shape)
+        self.shape: tuple[int, ...] = tuple(operator.index(n) for n in shape)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.produce = produce
         if any(n < 0 for n in self.shape):
             raise ValueError(f"a shape cannot be negative: {self.shape}")
+        if math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize >= 2**63:
+            raise ValueError(f"no memory holds a {self.dtype} array of shape {self.shape}")
         if not callable(produce):
             raise TypeError(f"produce must be callable, not {produce!r}")
 
@@ -41,10 +46,12 @@ class Deferred:
 
     def pieces(self) -> Iterator[np.ndarray[Any, Any]]:
         """The produced array, checked, as bytes to write."""
-        made = np.asarray(self.produce())
+        made = np.asanyarray(self.produce())
+        if isinstance(made, np.ma.MaskedArray):
+            raise TypeError("produce() returned a masked array, which torch does not have")
         if made.shape != self.shape or made.dtype != self.dtype:
             raise ValueError(
                 f"produce() returned an array of shape {made.shape} and dtype {made.dtype}, "
                 f"promised were {self.shape} and {self.dtype}"
             )
-        yield np.ascontiguousarray(made, made.dtype.newbyteorder("="))
+        yield from contiguous_pieces(np.ndarray.view(made, np.ndarray))

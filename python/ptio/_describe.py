@@ -5,67 +5,81 @@ from __future__ import annotations
 
 import _codecs
 import collections
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ptio import _core
-from ptio._array_plan import Array, StoragePlan, TensorPlan, contiguous_stride, plan_arrays
+from ptio._array_plan import Placed, StoragePlan, TensorPlan, plan_alone, plan_shared
+from ptio._arrays import Array
 from ptio._deferred import Deferred
-from ptio._text import printable
-from ptio._types import RawTensor, SparseTensor, TorchDtype
+from ptio._key_path import contains, first_of_type, path_to
+from ptio._rebuild import Call, Named, StorageOf, rebuild_call
+from ptio._types import NestedTensor, QuantizedTensor, RawTensor, SparseTensor, TorchDtype
 
 # Kinds of descriptions, see csrc/py/collect_described.c.
-_GLOBAL, _CALL, _REDUCED, _VALUE, _STORAGE = range(5)
+_GLOBAL, _CALL, _REDUCED, _VALUE, _STORAGE, _TENSOR = range(6)
+_Description = tuple[Any, ...]
 
-_UTILS = "torch._utils"
-_CLASSES: dict[Any, tuple[str, str]] = {
-    collections.OrderedDict: ("collections", "OrderedDict"),
-    collections.Counter: ("collections", "Counter"),
-    **{kind: ("__builtin__", kind.__name__) for kind in (set, bytes, bytearray, complex)},
+# What the collector itself names.
+_NAMES: dict[Any, tuple[str, str]] = {
+    **{kind: ("__builtin__", kind.__name__) for kind in (set, bytes, bytearray)},
+    _codecs.encode: ("_codecs", "encode"),  # what protocol 2 makes bytes with
 }
+_ORDERED_DICT = Named("collections", "OrderedDict")
+_COUNTER = Named("collections", "Counter")
 
 
-class _Call:
-    """A call in the pickle: no object of this program is its result."""
+@dataclass(frozen=True, slots=True)
+class _Dtype:
+    """How torch stores elements of a type."""
 
-    def __init__(self, module: str, name: str, *args: Any) -> None:
-        self.module, self.name, self.args = module, name, args
+    name: str  # torch's
+    size: int  # bytes of an element
+    storage: tuple[str, str]  # class of storages
+    unit: int  # bytes that a storage's length counts
+    named: tuple[str, str] | None  # where the class does not tell the dtype
 
-
-class _Storage:
-    """A storage as an argument."""
-
-    def __init__(self, plan: StoragePlan, dtype: str) -> None:
-        self.plan, self.dtype = plan, dtype
+    @property
+    def is_quantized(self) -> bool:
+        return "Storage" in self.storage[1] and self.name.startswith("q")
 
 
 @cache
-def _dtypes() -> tuple[dict[Any, str], dict[str, tuple[int, str]]]:
-    """NumPy dtype -> torch's name; that -> item size and storage class."""
+def _dtypes() -> dict[Any, _Dtype]:
+    """By torch's name, and by NumPy's dtype."""
     import ml_dtypes
 
-    names, facts = {}, {}
-    for name, size, storage_class, numpy_name in _core.dtypes():
-        facts[name] = (size, storage_class)
-        if not numpy_name or name.startswith("q"):
-            continue
+    known: dict[Any, _Dtype] = {}
+    for name, size, storage, numpy_name in _core.dtypes():
+        if storage:
+            dtype = _Dtype(name, size, ("torch", f"{storage}Storage"), size, None)
+        else:
+            untyped = ("torch.storage", "UntypedStorage")
+            dtype = _Dtype(name, size, untyped, 1, ("torch", name))
+        known[name] = dtype
+        numpy_name = name if name.endswith("complex32") else numpy_name  # ml_dtypes >= 0.6
         kind = getattr(ml_dtypes, numpy_name, None) if len(numpy_name) > 3 else numpy_name
-        if kind is not None:
-            names[np.dtype(kind)] = name
-    return names, facts
+        if kind and not dtype.is_quantized:
+            known[np.dtype(kind)] = dtype
+    return known
 
 
 class Reference:
-    """Stands for a tensor whose bytes `Writer` has written already.
+    """Stands for a tensor whose bytes a `Writer` has written already.
 
     Attributes:
         shape, dtype: of the array.
     """
 
-    def __init__(self, plan: TensorPlan, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, writer: Describer, plan: TensorPlan, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self._writer = writer
         self._plan = plan
         self.shape = shape
         self.dtype = dtype
@@ -78,197 +92,237 @@ class Describer:
     """Describes values; storages get their numbers as the pickle names them.
 
     Attributes:
-        storages: in the order of their numbers.
+        storages: that the pickle named and that are not written yet, in their order.
     """
 
     def __init__(self, compact: bool = False) -> None:
-        self._root: Any = None  # what is being described, for the paths in errors
-        self._compact = compact
-        self._plans: dict[int, TensorPlan] = {}
         self.storages: list[StoragePlan] = []
+        self._share = not compact
+        self._written = 0  # storages before those
+        self._root: Any = None  # what is being described
+        self._names_checked: set[Any] = set()
+        # By (torch's dtype, id of the array); an id is valid as long as the array is kept here.
+        self._arrays: dict[tuple[str, int], Placed] = {}
+        self._plans: dict[tuple[str, int], TensorPlan] = {}
+        self._copies: dict[Any, TensorPlan] = {}  # of arrays that are views of the same elements
+        self._raw_arrays: dict[int, Array] = {}  # by the id of the RawTensor
 
     def collect(self, root: Any) -> bytes:
         """The pickle of an object."""
         self._root = root
-        self._plans = plan_arrays(_arrays_of(self._root), share=not self._compact)
-        data, _ = _core.collect(self._root, self._describe)
+        data, _ = _core.collect(root, self._describe)
+        if self._share and (shared := plan_shared(self._arrays)):
+            self.storages.clear()
+            self._plans = shared
+            self._copies.clear()
+            data, _ = _core.collect(root, self._describe)
+        self._arrays.clear()  # the storages keep what they need
+        self._plans.clear()
         return data
 
-    def _describe(self, value: Any) -> tuple[Any, ...]:
-        kind = type(value)
-        if kind is _Call:
-            return _CALL, value.module, value.name, value.args
-        if kind is _Storage:
-            return self._describe_storage(value)
-        if isinstance(value, np.ndarray):
-            return self._describe_array(value)
-        if isinstance(value, type) and value in _CLASSES:
-            return _GLOBAL, *_CLASSES[value]
-        if kind in (collections.OrderedDict, collections.Counter):
-            return _REDUCED, value.__reduce_ex__(2)
-        if kind is complex:
-            return _CALL, "__builtin__", "complex", (value.real, value.imag)
-        if value is _codecs.encode:  # what protocol 2 makes bytes with
-            return _GLOBAL, "_codecs", "encode"
-        return self._describe_rare(value)
+    def refer(self, value: Any, name: str | None = None) -> tuple[Reference, StoragePlan]:
+        """For an array that is written before the pickle: its storage has the next number."""
+        self._root = value if name is None else {name: value}
+        if isinstance(value, Deferred):
+            array: Any = value
+            plan = _plan_deferred(value)
+        else:
+            array = self._plain(np.asanyarray(value))
+            plan = plan_alone(_placed(array))
+        self._dtype_of(array.dtype, value)
+        self._root = None  # nothing keeps the array from here on
+        storage = plan.storage
+        storage.number = self._written
+        self._written += 1
+        plan.storage = StoragePlan(storage.nbytes, number=storage.number)  # without the array
+        return Reference(self, plan, array.shape, array.dtype), storage
 
-    def _describe_rare(self, value: Any) -> tuple[Any, ...]:
+    # --- what the collector asks
+
+    def _describe(self, value: Any, address: int | None) -> _Description:
+        if address is not None:
+            return self._describe_array(value, address)
+        describe = _DESCRIBE.get(type(value))
+        if describe is not None:
+            return describe(self, value)
         if isinstance(value, np.generic):
             return _VALUE, self._plain_scalar(value)
         if isinstance(value, np.dtype):
-            return _GLOBAL, "torch", self._dtype_name(value, value)
-        if isinstance(value, TorchDtype):
-            return _GLOBAL, "torch", value.name
-        if isinstance(value, Deferred):
-            name = self._dtype_name(value.dtype, value)
-            return self._tensor(_plan_deferred(value), name, value.shape)
-        if isinstance(value, Reference):
-            return self._tensor(value._plan, self._dtype_name(value.dtype, value), value.shape)
-        if isinstance(value, RawTensor):
-            return self._describe_raw(value)
-        if isinstance(value, SparseTensor):
-            return _CALL, _UTILS, "_rebuild_sparse_tensor", _sparse_arguments(value)
+            return _GLOBAL, ("torch", self._dtype_of(value, value).name)
+        if type(value) in (type, type(_codecs.encode)) and value in _NAMES:
+            return self._describe_name(value)
         if value is frozenset:  # its members come after it
-            value = next(v for _, _, v in _walk(self._root) if type(v) is frozenset)
+            value = first_of_type(self._root, frozenset)
         raise self._cannot(value, f"a value of type {kind_name(value)}")
+
+    def _describe_name(self, value: Any) -> _Description:
+        """Of what the collector needs for its own calls, and nobody else."""
+        if value not in self._names_checked:
+            if contains(self._root, value):
+                raise self._cannot(value, f"the class or function {value.__name__}")
+            self._names_checked.add(value)
+        return _GLOBAL, _NAMES[value]
+
+    def _describe_array(self, array: Array, address: int) -> _Description:
+        plain = array if type(array) is np.ndarray else self._plain(array)
+        dtype = self._dtype_of(plain.dtype, array)
+        return self._tensor(self._plan(array, Placed(plain, address), dtype), dtype, plain.shape)
+
+    def _describe_deferred(self, value: Deferred) -> _Description:
+        dtype = self._dtype_of(value.dtype, value)
+        return self._tensor(_plan_deferred(value), dtype, value.shape)
+
+    def _describe_reference(self, value: Reference) -> _Description:
+        if value._writer is not self:
+            raise self._cannot(value, "a reference of another Writer", ValueError)
+        return self._tensor(value._plan, self._dtype_of(value.dtype, value), value.shape)
+
+    def _describe_raw(self, raw: RawTensor) -> _Description:
+        dtype = self._torch_dtype_of(raw.dtype, raw)
+        if raw.data is None:
+            arguments = (TorchDtype(dtype.name), tuple(raw.shape), tuple(raw.stride), False)
+            return _CALL, ("torch._utils", "_rebuild_meta_tensor_no_storage"), arguments
+        if dtype.is_quantized:
+            raise self._cannot(raw, f"a RawTensor of dtype {dtype.name}")
+        array = self._raw_arrays.get(id(raw))
+        if array is None:
+            strides = [step * dtype.size for step in raw.stride]
+            try:
+                array = np.ndarray(raw.shape, f"V{dtype.size}", raw.data, 0, strides)
+            except (TypeError, ValueError) as e:
+                raise self._cannot(raw, f"an invalid RawTensor ({e})", ValueError) from None
+            self._raw_arrays[id(raw)] = array
+        return self._tensor(self._plan(array, _placed(array), dtype), dtype, array.shape)
+
+    def _describe_rebuilt(self, value: Any) -> _Description:
+        try:
+            call = rebuild_call(value, self._place)
+        except ValueError as e:
+            what = f"an invalid {type(value).__name__} ({e})"
+            raise self._cannot(value, what, ValueError) from None
+        return self._describe_call(call)
+
+    def _describe_call(self, call: Call) -> _Description:
+        return _CALL, call.name, call.args
+
+    def _describe_named(self, named: Named) -> _Description:
+        return _GLOBAL, named.name
+
+    def _describe_torch_dtype(self, value: TorchDtype) -> _Description:
+        return _GLOBAL, ("torch", self._torch_dtype_of(value, value).name)
+
+    def _describe_storage(self, storage: StorageOf) -> _Description:
+        plan, dtype = storage.plan, _dtypes()[storage.dtype]
+        return _STORAGE, self._number(plan), dtype.storage, plan.nbytes // dtype.unit
+
+    def _describe_ordered_dict(self, value: Any) -> _Description:
+        return _REDUCED, (_ORDERED_DICT, *value.__reduce_ex__(2)[1:])
+
+    def _describe_counter(self, value: Any) -> _Description:
+        return _REDUCED, (_COUNTER, (dict(value),))
+
+    def _describe_complex(self, value: complex) -> _Description:
+        return _CALL, ("__builtin__", "complex"), (value.real, value.imag)
 
     # --- tensors
 
-    def _describe_array(self, array: Array) -> tuple[Any, ...]:
-        name = self._dtype_name(array.dtype, array)
-        return self._tensor(self._plans[id(array)], name, array.shape)
+    def _tensor(self, plan: TensorPlan, dtype: _Dtype, shape: tuple[int, ...]) -> _Description:
+        storage = plan.storage
+        numel = storage.nbytes // dtype.unit
+        number = self._number(storage)
+        return _TENSOR, number, dtype.storage, numel, plan.offset, shape, plan.stride, dtype.named
 
-    def _tensor(self, plan: TensorPlan, dtype: str, shape: tuple[int, ...]) -> tuple[Any, ...]:
-        storage = _Storage(plan.storage, dtype)
-        where: tuple[Any, ...] = (
-            storage,
-            plan.offset,
-            tuple(shape),
-            plan.stride,
-            False,
-            collections.OrderedDict(),
-        )
-        if _dtypes()[1][dtype][1]:
-            return _CALL, _UTILS, "_rebuild_tensor_v2", where
-        return _CALL, _UTILS, "_rebuild_tensor_v3", (*where, TorchDtype(dtype))
+    def _plan(self, array: Array, placed: Placed, dtype: _Dtype) -> TensorPlan:
+        """array: what the plan is for; placed: the same without its subclass."""
+        key = dtype.name, id(array)
+        plan = self._plans.get(key)
+        if plan is None:
+            self._arrays[key] = placed
+            plan = self._plans[key] = plan_alone(placed)
+            if plan.storage.pieces and self._share:
+                plain = placed.array
+                view = dtype.name, plain.dtype, placed.address, plain.shape, plain.strides
+                plan = self._plans[key] = self._copies.setdefault(view, plan)
+        return plan
 
-    def _describe_raw(self, raw: RawTensor) -> tuple[Any, ...]:
-        dtype = raw.dtype
-        name = dtype.name if isinstance(dtype, TorchDtype) else self._dtype_name(dtype, raw)
-        if raw.data is None:
-            arguments = (TorchDtype(name), tuple(raw.shape), tuple(raw.stride), False)
-            return _CALL, _UTILS, "_rebuild_meta_tensor_no_storage", arguments
-        data = np.ascontiguousarray(raw.data)
-        address = data.__array_interface__["data"][0]
-        plan = TensorPlan(StoragePlan(data.nbytes, address, data), 0, tuple(raw.stride))
-        return self._tensor(plan, name, raw.shape)
-
-    def refer(self, array: Any) -> tuple[Reference, StoragePlan]:
-        """For an array that is written before the pickle: its storage has the next number."""
-        if not isinstance(array, Deferred):
-            array = np.asanyarray(array)
-        self._root = array
-        self._dtype_name(array.dtype, array)
-        if isinstance(array, Deferred):
-            plan = _plan_deferred(array)
-        else:
-            plan = plan_arrays([array])[id(array)]
-        self._number(plan.storage)
-        return Reference(plan, array.shape, array.dtype), plan.storage
+    def _place(self, array: Array, dtype: str) -> tuple[StorageOf, int, tuple[int, ...]]:
+        plain = self._plain(array)
+        plan = self._plan(array, _placed(plain), _dtypes()[dtype])
+        stride = contiguous_stride(plain.shape) if plan.stride is None else plan.stride
+        return StorageOf(plan.storage, dtype), plan.offset, stride
 
     def _number(self, plan: StoragePlan) -> int:
         if plan.number is None:
-            plan.number = len(self.storages)
+            plan.number = self._written + len(self.storages)
             self.storages.append(plan)
         return plan.number
 
-    def _describe_storage(self, storage: _Storage) -> tuple[Any, ...]:
-        plan, number = storage.plan, self._number(storage.plan)
-        item, storage_class = _dtypes()[1][storage.dtype]
-        if not storage_class:
-            return _STORAGE, number, "torch.storage", "UntypedStorage", plan.nbytes
-        return _STORAGE, number, "torch", f"{storage_class}Storage", plan.nbytes // item
+    # --- values
 
-    # --- names and errors
+    def _plain(self, array: Array) -> Array:
+        """The array without its subclass."""
+        if isinstance(array, np.ma.MaskedArray):
+            raise self._cannot(array, "a masked array")
+        return np.ndarray.view(array, np.ndarray)
 
-    def _dtype_name(self, dtype: np.dtype[Any], value: Any) -> str:
-        name = _dtypes()[0].get(dtype.newbyteorder("="))
-        if name is None:
+    def _dtype_of(self, dtype: np.dtype[Any], value: Any) -> _Dtype:
+        known = _dtypes().get(dtype if dtype.isnative else dtype.newbyteorder("="))
+        if known is None:
             raise self._cannot(value, f"dtype {dtype}, which torch does not have")
-        return name
+        return known
+
+    def _torch_dtype_of(self, dtype: Any, value: Any) -> _Dtype:
+        if not isinstance(dtype, TorchDtype):
+            return self._dtype_of(np.dtype(dtype), value)
+        known = _dtypes().get(dtype.name)
+        if known is None:
+            raise self._cannot(value, f"dtype {dtype}, which torch does not have")
+        return known
 
     def _plain_scalar(self, value: np.generic[Any]) -> Any:
-        plain = None if value.dtype.char in "gG" else value.item()  # not long doubles
-        if isinstance(plain, np.generic) and hasattr(plain, "__float__"):  # of ml_dtypes
+        # Neither long doubles nor dates, whose item() is less than they are.
+        plain = None if value.dtype.char in "gGmM" else value.item()
+        if isinstance(plain, np.generic) and value.dtype in _dtypes():  # of ml_dtypes
             plain = float(plain)
         if not isinstance(plain, (bool, int, float, complex, str, bytes)):
             raise self._cannot(value, f"a NumPy scalar of dtype {value.dtype}")
         return plain
 
-    def _cannot(self, value: Any, what: str) -> TypeError:
-        path = _path_to(self._root, value)
-        where = f" at {printable(path)}" if path else ""
-        return TypeError(f"{what} cannot be saved{where}: give arrays or plain data instead")
+    def _cannot(self, value: Any, what: str, kind: type[Exception] = TypeError) -> Exception:
+        path = path_to(self._root, value)
+        where = f" at {path!r}" if path else ""
+        return kind(f"{what} cannot be saved{where}: give arrays or plain data instead")
+
+
+_DESCRIBE: dict[type, Callable[[Any, Any], _Description]] = {
+    Call: Describer._describe_call,
+    Named: Describer._describe_named,
+    StorageOf: Describer._describe_storage,
+    collections.OrderedDict: Describer._describe_ordered_dict,
+    collections.Counter: Describer._describe_counter,
+    complex: Describer._describe_complex,
+    Deferred: Describer._describe_deferred,
+    Reference: Describer._describe_reference,
+    RawTensor: Describer._describe_raw,
+    TorchDtype: Describer._describe_torch_dtype,
+    SparseTensor: Describer._describe_rebuilt,
+    QuantizedTensor: Describer._describe_rebuilt,
+    NestedTensor: Describer._describe_rebuilt,
+}
 
 
 def kind_name(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
+def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of a C array, in elements, as torch counts them."""
+    return tuple(math.prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape)))
+
+
+def _placed(array: Array) -> Placed:
+    return Placed(array, array.__array_interface__["data"][0])
+
+
 def _plan_deferred(deferred: Deferred) -> TensorPlan:
-    storage = StoragePlan(deferred.nbytes, owner=deferred)
-    return TensorPlan(storage, 0, contiguous_stride(deferred.shape))
-
-
-def _sparse_arguments(sparse: SparseTensor) -> tuple[Any, ...]:
-    layout = _Call("torch.serialization", "_get_layout", sparse.layout)
-    size = _Call("torch", "Size", tuple(sparse.shape))
-    if sparse.layout == "torch.sparse_coo":
-        return layout, (sparse.indices, sparse.values, size)
-    compressed = sparse.crow_indices if sparse.crow_indices is not None else sparse.ccol_indices
-    plain = sparse.col_indices if sparse.col_indices is not None else sparse.row_indices
-    return layout, (compressed, plain, sparse.values, size)
-
-
-# --- walking -------------------------------------------------------------------------------------
-
-
-def _children(value: Any) -> Iterator[tuple[Any, Any]]:
-    """(step, child) of what may hold arrays."""
-    if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, (list, tuple, set)):
-        yield from enumerate(value)
-    elif isinstance(value, SparseTensor):
-        yield from vars(value).items()
-    if isinstance(value, collections.OrderedDict):
-        yield from vars(value).items()
-
-
-def _walk(root: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Every container and value once: (the entry of its parent, the step from there, value)."""
-    seen: set[int] = set()
-    todo: list[Any] = [(None, None, root)]
-    while todo:
-        entry = todo.pop()
-        value = entry[2]
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        yield entry
-        todo.extend((entry, step, child) for step, child in _children(value))
-
-
-def _arrays_of(root: Any) -> Iterator[Array]:
-    return (entry[2] for entry in _walk(root) if isinstance(entry[2], np.ndarray))
-
-
-def _path_to(root: Any, value: Any) -> str:
-    for entry in _walk(root):
-        if entry[2] is value:
-            steps = []
-            while entry[0] is not None:
-                steps.append(str(entry[1]))
-                entry = entry[0]
-            return "/".join(reversed(steps))
-    return ""
+    return TensorPlan(StoragePlan(deferred.nbytes, pieces=deferred.pieces))

@@ -6,9 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from ptio._api import _threads_setting
-from ptio._archive import NewArchive, durable_setting, new_archive
+from ptio._archive import NewArchive, alignment_setting, durable_setting, new_archive
 from ptio._array_plan import StoragePlan
-from ptio._deferred import Deferred
 from ptio._describe import Describer
 from ptio._progress import Progress
 
@@ -49,7 +48,8 @@ def save(
 
     Raises:
         TypeError: a value or a dtype that torch does not have; the message has its path.
-        ValueError: a name or an argument that no archive can have.
+        ValueError: a name or an argument that no archive can have; a tensor class of ptio whose
+            parts do not fit each other; `Deferred`: another array than was promised.
         OSError: the file cannot be written; it names the path. The old file is as it was.
     """
     describer = Describer(compact)
@@ -58,7 +58,7 @@ def save(
         f,
         atomic=atomic,
         durable=durable_setting(durable),
-        alignment=storage_alignment,
+        alignment=alignment_setting(storage_alignment),
         crc=compute_crc32,
         threads=_threads_setting(threads),
         progress=progress,
@@ -73,9 +73,11 @@ def save(
 def add_storage(archive: NewArchive, plan: StoragePlan) -> None:
     """The record of a storage that has its number."""
     name = f"data/{plan.number}"
-    if isinstance(plan.owner, Deferred):
-        archive.core.add_deferred(name, plan.nbytes, plan.owner.pieces)
-    elif plan.copied is not None:
-        archive.core.add_deferred(name, plan.nbytes, plan.pieces)
-    else:
+    if plan.pieces is None:
         archive.core.add_memory(name, plan.address, plan.nbytes, plan.owner)
+        return
+    if plan.nbytes == 0:  # nobody will ask for no bytes, yet it has its turn
+        archive.core.write()
+        for _ in plan.pieces():
+            pass
+    archive.core.add_deferred(name, plan.nbytes, plan.pieces)

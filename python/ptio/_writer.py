@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ptio._api import _threads_setting
-from ptio._archive import NewArchive, durable_setting, new_archive
+from ptio._archive import NewArchive, alignment_setting, durable_setting, new_archive
 from ptio._describe import Describer, Reference
 from ptio._progress import Progress
 from ptio._save import add_storage
@@ -47,21 +47,24 @@ class Writer:
     ) -> None:
         self.root: Any = None
         self._names: dict[str, Reference] = {}
-        self._alignment = storage_alignment
         self._context = new_archive(
             f,
             atomic=atomic,
             durable=durable_setting(durable),
-            alignment=storage_alignment,
+            alignment=alignment_setting(storage_alignment),
             crc=compute_crc32,
             threads=_threads_setting(threads),
             progress=progress,
         )
         self._stack = ExitStack()
+        self._entered = False
         self._archive: NewArchive | None = None
         self._describer = Describer()
 
     def __enter__(self) -> Writer:
+        if self._entered:
+            raise ValueError("a Writer writes one file, in one `with` block")
+        self._entered = True
         self._archive = self._stack.enter_context(self._context)
         return self
 
@@ -84,7 +87,7 @@ class Writer:
             raise TypeError(f"names are str, not {name!r}: use write() and root for other objects")
         if name in self._names:
             raise ValueError(f"{name!r} has been written already")
-        self._names[name] = self.write(array)
+        self._names[name] = self._write(array, name)
 
     def write(self, array: Any) -> Reference:
         """Write an array (or `Deferred`) now.
@@ -95,9 +98,12 @@ class Writer:
         Raises:
             TypeError: torch has no such dtype.
         """
+        return self._write(array)
+
+    def _write(self, array: Any, name: str | None = None) -> Reference:
         if self._archive is None:
             raise ValueError("write inside of `with ptio.Writer(...) as w:`")
-        reference, plan = self._describer.refer(array)
+        reference, plan = self._describer.refer(array, name)
         add_storage(self._archive, plan)
         self._archive.core.write()
         return reference
@@ -105,9 +111,8 @@ class Writer:
     def _finish(self, archive: NewArchive) -> None:
         if self.root is not None and self._names:
             raise ValueError("names were assigned and root was set: put all tensors into root")
-        first = len(self._describer.storages)
         data = self._describer.collect(self._names if self.root is None else self.root)
-        for plan in self._describer.storages[first:]:
+        for plan in self._describer.storages:
             add_storage(archive, plan)
         archive.add_pickle(data)
         archive.add_byteorder()

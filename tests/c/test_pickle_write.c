@@ -36,8 +36,8 @@ static bool recall(uint64_t key) {
     return known;
 }
 
-static void item_begin(const ptio_pickler_batch *batch) { ASSERT_OK(ptio_pickler_item_begin(&p, batch, &err)); }
-static void item_end(ptio_pickler_batch *batch) { ASSERT_OK(ptio_pickler_item_end(&p, batch, &err)); }
+static void item_begin(ptio_pickler_batch *batch, bool last) { ASSERT_OK(ptio_pickler_item_begin(&p, batch, last, &err)); }
+static void item_end(ptio_pickler_batch *batch, bool last) { ASSERT_OK(ptio_pickler_item_end(&p, batch, last, &err)); }
 
 /* Ends the pickle and compares it with `expected`. */
 #define ASSERT_PICKLE(expected)                         \
@@ -53,14 +53,14 @@ static void item_end(ptio_pickler_batch *batch) { ASSERT_OK(ptio_pickler_item_en
 static void integers(void) {
     static const int64_t values[] = {0, 255, 256, 65535, 65536, INT32_MAX, INT64_C(1) << 31, -1, INT32_MIN,
                                      INT64_C(-2147483649), INT64_MAX, INT64_MIN};
-    ptio_pickler_batch batch = {.count = 12, .exact = true};
+    ptio_pickler_batch batch = {.exact = true};
     begin();
     op(PTIO_OP_EMPTY_LIST);
     memoize(1);
     for (size_t i = 0; i < 12; i++) {
-        item_begin(&batch);
+        item_begin(&batch, i == 11);
         number(values[i]);
-        item_end(&batch);
+        item_end(&batch, i == 11);
     }
     ASSERT_PICKLE("\200\2]q\0(K\0K\377M\0\1M\377\377J\0\0\1\0J\377\377\377\177\212\5\0\0\0\200\0J\377\377\377\377J\0\0\0\200"
                   "\212\5\377\377\377\177\377\212\10\377\377\377\377\377\377\377\177\212\10\0\0\0\0\0\0\0\200e.");
@@ -112,15 +112,15 @@ static void floats(void) {
 }
 
 static void strings(void) { /* ["\u00e9", "", "\ud800"] */
-    ptio_pickler_batch batch = {.count = 3, .exact = true};
+    ptio_pickler_batch batch = {.exact = true};
     static const char *const texts[] = {"\303\251", "", "\355\240\200"};
     begin();
     op(PTIO_OP_EMPTY_LIST);
     memoize(1);
     for (unsigned i = 0; i < 3; i++) {
-        item_begin(&batch);
+        item_begin(&batch, i == 2);
         text(texts[i]);
-        item_end(&batch);
+        item_end(&batch, i == 2);
     }
     ASSERT_PICKLE("\200\2]q\0(X\2\0\0\0\303\251q\1X\0\0\0\0q\2X\3\0\0\0\355\240\200q\3e.");
     begin();
@@ -131,7 +131,7 @@ static void strings(void) { /* ["\u00e9", "", "\ud800"] */
 }
 
 static void globals_and_calls(void) { /* collections.OrderedDict(a=1) */
-    ptio_pickler_batch batch = {.count = 1, .pairs = true};
+    ptio_pickler_batch batch = {.pairs = true};
     begin();
     ASSERT_OK(ptio_pickler_global(&p, "collections", "OrderedDict", &err));
     memoize(77);
@@ -139,10 +139,10 @@ static void globals_and_calls(void) { /* collections.OrderedDict(a=1) */
     ASSERT_OK(ptio_pickler_tuple_end(&p, 0, 88, &err));
     op(PTIO_OP_REDUCE);
     memoize(99);
-    item_begin(&batch);
+    item_begin(&batch, true);
     text("a");
     number(1);
-    item_end(&batch);
+    item_end(&batch, true);
     ASSERT_TRUE(recall(77) && recall(99) && !recall(88) && !recall(0));
     ASSERT_PICKLE("\200\2ccollections\12OrderedDict\12q\0)Rq\1X\1\0\0\0aq\2K\1sh\0h\1.");
     begin();
@@ -167,17 +167,17 @@ static void tuples(void) { /* ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)) */
 static void tuples_that_contain_themselves(void) {
     enum { TUPLE = 16, LIST = 32 };
     for (size_t n = 1; n <= 4; n += 3) {
-        ptio_pickler_batch batch = {.count = 1, .exact = true};
+        ptio_pickler_batch batch = {.exact = true};
         begin();
         ASSERT_OK(ptio_pickler_tuple_begin(&p, n, &err));
         op(PTIO_OP_EMPTY_LIST);
         memoize(LIST);
-        item_begin(&batch);
+        item_begin(&batch, true);
         ASSERT_OK(ptio_pickler_tuple_begin(&p, n, &err));
         ASSERT_TRUE(recall(LIST));
         for (size_t i = 1; i < n; i++) number((int64_t)i);
         ASSERT_OK(ptio_pickler_tuple_end(&p, n, TUPLE, &err));
-        item_end(&batch);
+        item_end(&batch, true);
         for (size_t i = 1; i < n; i++) number((int64_t)i);
         ASSERT_OK(ptio_pickler_tuple_end(&p, n, TUPLE, &err));
         if (n == 1) ASSERT_PICKLE("\200\2]q\0h\0\205q\1a0h\1.");
@@ -209,13 +209,13 @@ static void the_memo(void) {
  * Nones between two of them. */
 static const char *batches(uint64_t count, bool pairs, bool exact) {
     static char line[256];
-    ptio_pickler_batch batch = {.count = count, .pairs = pairs, .exact = exact};
+    ptio_pickler_batch batch = {.pairs = pairs, .exact = exact};
     begin();
     for (uint64_t i = 0; i < count; i++) {
-        item_begin(&batch);
+        item_begin(&batch, i + 1 == count);
         op(PTIO_OP_NONE);
         if (pairs) op(PTIO_OP_NONE);
-        item_end(&batch);
+        item_end(&batch, i + 1 == count);
     }
     size_t n = 0;
     for (size_t i = 2; i < p.size;) {
@@ -252,6 +252,24 @@ static void items_of_other_containers_do_too(void) {
     ASSERT_TEXT(batches(1000, true, false), "(2000u");
     ASSERT_TEXT(batches(1001, true, false), "(2000u2s");
     ASSERT_TEXT(batches(2001, true, false), "(2000u(2000u2s");
+}
+
+/* As the pickler does when saving an item appends to the list or takes from it. */
+static void containers_may_change_while_they_are_saved(void) {
+    ptio_pickler_batch grown = {.exact = true}, shrunk = {.exact = true}, single = {.exact = true};
+    begin();
+    item_begin(&grown, false);
+    item_end(&grown, false);
+    item_begin(&grown, true);
+    item_end(&grown, false); /* there is a third one by now */
+    item_begin(&grown, true);
+    item_end(&grown, true);
+    item_begin(&shrunk, false);
+    item_end(&shrunk, true); /* the second one is gone */
+    item_begin(&single, true);
+    item_end(&single, false); /* the pickler does not look again */
+    ASSERT_TRUE(single.single && !grown.single && !shrunk.single);
+    ASSERT_PICKLE("\200\2(e(ea.");
 }
 
 static ptio_status write_some(ptio_pickler *to) {
@@ -298,6 +316,7 @@ void suite_pickle_write(void) {
     RUN(the_memo);
     RUN(items_come_in_batches_of_1000);
     RUN(items_of_other_containers_do_too);
+    RUN(containers_may_change_while_they_are_saved);
     RUN(every_allocation_may_fail);
     ptio_pickler_free(&p);
 }

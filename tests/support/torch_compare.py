@@ -57,6 +57,11 @@ def assert_same_objects(ours, theirs):
     _TorchComparison().run(ours, theirs)
 
 
+def assert_same_but_for_size(ours, theirs):
+    """The same, but for storages of which ours hold only what tensors view."""
+    _CompactComparison().run(ours, theirs)
+
+
 class _TorchComparison(Comparison):
     def _compare(self, ours, theirs, path):
         kind = type(theirs)
@@ -182,6 +187,35 @@ class _TorchComparison(Comparison):
     def _storages_lie_apart(self):
         self.storages = {key: place[:2] for key, place in self.storages.items()}
         super()._storages_lie_apart()
+
+
+class _CompactComparison(_TorchComparison):
+    """Tensors may lie over less memory than torch's, as far from each other as there."""
+
+    def _strided(self, ours, theirs, path):
+        facts = dict(_STRIDED_FACTS)
+        del facts["storage_offset"], facts["storage bytes"]
+        self._facts(facts, ours, theirs, path)
+        storages = [tensor.untyped_storage() for tensor in (ours, theirs)]
+        assert storages[0].nbytes() <= storages[1].nbytes(), f"{path}: size of the storage"
+        if theirs.device.type == "meta" or theirs.numel() == 0:
+            return
+        self.alive.append(storages)
+        place = (storages[0]._cdata, ours.data_ptr() - theirs.data_ptr())
+        expected = self.storages.setdefault(storages[1]._cdata, place)
+        assert expected == place, f"{path}: does not share memory as before"
+        if theirs.is_quantized:
+            self._quantized(ours, theirs, path)
+        else:
+            values = [tensors.of_torch(tensor).data for tensor in (ours, theirs)]
+            assert values[0] == values[1], f"{path}: values"
+
+    def _storage(self, ours, theirs, path):
+        assert ours.nbytes() == theirs.nbytes(), f"{path}: size of the storage"
+        assert _bytes(ours) == _bytes(theirs), f"{path}: values"
+
+    def _storages_lie_apart(self):
+        pass
 
 
 def _shape(tensor):

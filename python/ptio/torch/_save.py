@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ptio._api import _threads_setting
 from ptio._archive import durable_setting, is_path, new_archive, stem_of
-from ptio._core import collect_torch
 from ptio._destination import open_destination
 from ptio._progress import Progress
 from ptio.torch import _compat
+from ptio.torch._collect import collect, collect_compact
 from ptio.torch._patch import original
-from ptio.torch._saver import Saver
 
 _TORCHS_OWN = torch.serialization.save  # for whoever puts our save there by hand
 
@@ -57,7 +54,7 @@ def save(
         durable: True: when save returns, the file survives a power cut. Default: the environment
             variable PTIO_DURABLE (0 or 1), else False.
         compact: True: of storages that are larger than what is saved of them, only that part is
-            written. Tensors that share memory still do.
+            written. Tensors that share memory still do. The object is pickled twice.
         compute_crc32, storage_alignment: default: torch.utils.serialization.config.save.
         threads: how many threads write and take checksums; the default is the environment
             variable PTIO_THREADS, or as many as are useful.
@@ -75,22 +72,23 @@ def save(
     if _compat.skips_data() or _compat.is_faking():
         return _torchs_save()(obj, f, *arguments, _disable_byteorder_record)
     if not _use_new_zipfile_serialization:
+        if compact:
+            raise ValueError("compact=True is not for the format of torch before 1.6")
         return _save_legacy(obj, f, arguments, atomic, durable_setting(durable))
     alignment = _compat.storage_alignment() if storage_alignment is None else storage_alignment
     crc = _compat.computes_crc32() if compute_crc32 is None else compute_crc32
-    data, storages = _collect(obj, pickle_module, pickle_protocol)
-    with (
-        _in_torchs_words(f),
-        new_archive(
-            f,
-            atomic=atomic,
-            durable=durable_setting(durable),
-            alignment=alignment,
-            crc=crc,
-            threads=_threads_setting(threads),
-            progress=progress,
-        ) as archive,
-    ):
+    _check_path(f)
+    collect_all = collect_compact if compact else collect
+    data, storages = collect_all(obj, pickle_module, pickle_protocol)
+    with new_archive(
+        f,
+        atomic=atomic,
+        durable=durable_setting(durable),
+        alignment=alignment,
+        crc=crc,
+        threads=_threads_setting(threads),
+        progress=progress,
+    ) as archive:
         archive.add_pickle(data)
         archive.add_notes(alignment=alignment, byteorder=not _disable_byteorder_record)
         for key, storage in enumerate(storages):
@@ -115,45 +113,16 @@ def _check_target(f: Any) -> None:
         raise TypeError(f"Buffer of {str(type(f)).strip('<>')} has no callable attribute 'write'")
 
 
-# --- the pickle -----------------------------------------------------------------------------------
-
-
-def _collect(obj: Any, pickle_module: Any, protocol: int) -> tuple[bytes, list[Any]]:
-    """The pickle and the storages it names, in order."""
-    if pickle_module is pickle and protocol == 2:
-        collected = collect_torch(obj, Saver())
-        if collected is not None:
-            return collected
-    return _collect_by(pickle_module, obj, protocol)
-
-
-def _collect_by(pickle_module: Any, obj: Any, protocol: int) -> tuple[bytes, list[Any]]:
-    """The same by the pickler of a module, which knows every object."""
-    numbers: dict[int, str] = {}
-    storages: dict[str, Any] = {}
-    dtypes: dict[int, torch.dtype] = {}
-
-    class Pickler(pickle_module.Pickler):  # type: ignore[misc]
-        def persistent_id(self, obj: Any) -> Any:
-            if not isinstance(obj, torch.storage.TypedStorage) and not torch.is_storage(obj):
-                return None
-            untyped, dtype, kind, location, numel = Saver.describe(obj)
-            if untyped.device.type != "meta" and untyped.data_ptr() != 0:
-                _check_dtype(dtypes, untyped.data_ptr(), dtype)
-            key = numbers.setdefault(untyped._cdata, str(len(numbers)))
-            storages[key] = untyped
-            return ("storage", kind, key, location, numel)
-
-    file = io.BytesIO()
-    Pickler(file, protocol=protocol).dump(obj)
-    return file.getvalue(), list(storages.values())
-
-
-def _check_dtype(dtypes: dict[int, torch.dtype], address: int, dtype: torch.dtype) -> None:
-    if dtypes.setdefault(address, dtype) != dtype:
-        raise RuntimeError(
-            "Cannot save multiple tensors or storages that view the same data as different types"
-        )
+def _check_path(f: Any) -> None:
+    if not is_path(f):
+        return
+    parent = os.path.dirname(os.fsdecode(f))
+    if parent and not os.path.isdir(parent):
+        raise RuntimeError(f"Parent directory {parent} does not exist.")
+    try:
+        stem_of(f)
+    except ValueError as e:
+        raise RuntimeError(str(e)) from None
 
 
 # --- the storages ---------------------------------------------------------------------------------
@@ -178,21 +147,7 @@ def _save_legacy(obj: Any, f: Any, arguments: Any, atomic: bool, durable: bool) 
     if not is_path(f):
         return _torchs_save()(obj, f, *arguments)
     with (
-        _in_torchs_words(f),
         open_destination(f, atomic=atomic, durable=durable) as destination,
         open(destination.fd, "wb", closefd=False) as file,
     ):
         return _torchs_save()(obj, file, *arguments)
-
-
-@contextmanager
-def _in_torchs_words(f: Any) -> Iterator[None]:
-    if is_path(f):
-        parent = os.path.dirname(os.fsdecode(f))
-        if parent and not os.path.isdir(parent):
-            raise RuntimeError(f"Parent directory {parent} does not exist.")
-        try:
-            stem_of(f)
-        except ValueError as e:
-            raise RuntimeError(str(e)) from None
-    yield

@@ -26,6 +26,10 @@ _REDUCED = (
 )
 
 
+def _is_newobj(function: Any = None) -> bool:
+    return getattr(function, "__name__", None) in ("__newobj__", "__newobj_ex__")
+
+
 def _storage_classes() -> dict[torch.dtype, Any]:
     """dtype -> torch.FloatStorage and its like; None for dtypes that are stored untyped."""
     typed = torch.storage._dtype_to_storage_type_map()
@@ -68,8 +72,12 @@ class Saver:
     def name(obj: Any, reduced: str | None) -> tuple[str, str] | None:
         """Module and name of a global as protocol 2 writes them; None if it has none."""
         name = reduced or getattr(obj, "__qualname__", None) or obj.__name__
+        if "." in name or type(obj) in copyreg.dispatch_table:
+            return None
         module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
-        if "." in name or getattr(sys.modules.get(module), name, None) is not obj:
+        if getattr(sys.modules.get(module), name, None) is not obj:
+            return None
+        if not (module + name).isascii():  # torch.save fails: so shall we, in the same words
             return None
         if (module, name) in copyreg._extension_registry:  # type: ignore[attr-defined]
             return None
@@ -82,8 +90,8 @@ class Saver:
         """What __reduce_ex__(2) gives for kinds that are known; None for others."""
         kind = type(obj)
         by_table = copyreg.dispatch_table.get(kind)
-        if isinstance(obj, torch.Tensor) and by_table is None:
-            return obj.__reduce_ex__(2)
-        if kind not in _REDUCED:
+        if kind not in _REDUCED and (by_table or not isinstance(obj, torch.Tensor)):
             return None
-        return by_table(obj) if by_table else obj.__reduce_ex__(2)
+        reduced = by_table(obj) if by_table else obj.__reduce_ex__(2)
+        # These calls of copyreg are not written as calls.
+        return None if isinstance(reduced, tuple) and _is_newobj(*reduced[:1]) else reduced
