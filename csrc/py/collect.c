@@ -324,12 +324,28 @@ static ptio_save_result save_root(ptio_collector *c, PyObject *object) {
     return ptio_save_status(c, ptio_pickler_end(&c->pickler, &c->err));
 }
 
+static PyObject *list_storages(const ptio_collector *c) {
+    PyObject *list = PyList_New((Py_ssize_t)c->storage_count);
+    for (size_t i = 0; list != NULL && i < c->storage_count; i++) {
+        const ptio_saved_storage *s = &c->storages[i];
+        PyObject *item = s->in_memory ? Py_BuildValue("(OKK)", s->owner, (unsigned long long)s->address,
+                                                      (unsigned long long)s->bytes)
+                                      : Py_NewRef(s->owner);
+        if (item == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+    }
+    return list;
+}
+
 PyObject *ptio_collect(ptio_collector *c, PyObject *object) {
+    /* Many small objects and no garbage: collecting meanwhile would only cost time. */
+    int collected = PyGC_Disable();
     ptio_save_result result = save_root(c, object);
+    PyObject *storages = result == PTIO_SAVED ? list_storages(c) : NULL;
+    if (collected) PyGC_Enable();
     if (result == PTIO_NOT_FOR_US) Py_RETURN_NONE;
-    if (result == PTIO_FAILED) return NULL;
-    PyObject *owners = PyList_New((Py_ssize_t)c->storage_count);
-    for (size_t i = 0; owners != NULL && i < c->storage_count; i++)
-        PyList_SET_ITEM(owners, (Py_ssize_t)i, Py_NewRef(c->storages[i].owner));
-    return Py_BuildValue("y#N", (const char *)c->pickler.bytes, (Py_ssize_t)c->pickler.size, owners);
+    if (storages == NULL) return NULL;
+    return Py_BuildValue("y#N", (const char *)c->pickler.bytes, (Py_ssize_t)c->pickler.size, storages);
 }

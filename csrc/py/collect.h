@@ -29,6 +29,8 @@ typedef struct {
     PyObject *owner; /* torch.UntypedStorage, or what NumPy's collector keeps */
     PyObject *key;   /* str: "0", "1", ... always the same object */
     PyObject *dtype; /* of the first tensor over it */
+    bool in_memory;  /* of the CPU: */
+    uint64_t address, bytes;
 } ptio_saved_storage;
 
 struct ptio_collector {
@@ -46,7 +48,8 @@ struct ptio_collector {
 
 int ptio_collector_init(ptio_collector *c, ptio_state *state, ptio_save_other other, void *context);
 void ptio_collector_clear(ptio_collector *c);
-/* The whole pickle: (bytes, [owner of each storage]), None for PTIO_NOT_FOR_US, or NULL. */
+/* The whole pickle: (bytes, [owner of each storage, or (owner, address, bytes) where that is
+ * known]), None for PTIO_NOT_FOR_US, or NULL. */
 PyObject *ptio_collect(ptio_collector *c, PyObject *object);
 
 ptio_save_result ptio_save(ptio_collector *c, PyObject *object);

@@ -252,6 +252,11 @@ static ptio_save_result save_arguments(ptio_collector *c, PyObject *tensor, cons
               bytes = call_int(untyped, s->names[NAME_NBYTES]);
     if (PyErr_Occurred()) return PTIO_FAILED;
     SAVE(find_storage(c, untyped, typed ? dtype : s->byte, &number));
+    if (view->device_type == DLPACK_CPU) {
+        c->storages[number].in_memory = true;
+        c->storages[number].address = (uint64_t)(uintptr_t)view->data - (uint64_t)offset * item;
+        c->storages[number].bytes = (uint64_t)bytes;
+    }
     SAVE(save_location(c, untyped, view->device_type == DLPACK_CPU, &location));
     WRITE(c, ptio_pickler_tuple_begin(&c->pickler, typed ? 6 : 7, &c->err));
     SAVE(ptio_save_storage_id(c, typed ? class_ : s->untyped_type, save_class, &c->storages[number], location,

@@ -268,6 +268,23 @@ static PyObject *writer_add_memory(ptio_writer_object *self, PyObject *args) {
     return add(self, name, (pending){.owner = Py_NewRef(owner), .size = size}, bytes);
 }
 
+/* add_memory for storages 0, 1, 2 ...: items (owner, address, size) */
+static PyObject *writer_add_storages(ptio_writer_object *self, PyObject *list) {
+    PyObject *owner, *added = Py_NewRef(Py_None);
+    unsigned long long address, size;
+    if (!PyList_Check(list)) return PyErr_Format(PyExc_TypeError, "a list is needed");
+    for (Py_ssize_t i = 0; added != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *item = PyList_GET_ITEM(list, i), *name = PyUnicode_FromFormat("data/%zd", i);
+        Py_CLEAR(added);
+        if (name != NULL && PyArg_ParseTuple(item, "OKK", &owner, &address, &size) && check_idle(self) == 0) {
+            const char *bytes = size == 0 ? "" : (const char *)(uintptr_t)address;
+            added = add(self, name, (pending){.owner = Py_NewRef(owner), .size = size}, bytes);
+        }
+        Py_XDECREF(name);
+    }
+    return added;
+}
+
 static PyObject *writer_add_deferred(ptio_writer_object *self, PyObject *args) {
     PyObject *name, *callable;
     unsigned long long size;
@@ -316,6 +333,8 @@ static PyMethodDef writer_methods[] = {
      PyDoc_STR("add(name, data, /)\n--\n\nAdds a record: bytes, or any contiguous buffer.")},
     {"add_memory", (PyCFunction)writer_add_memory, METH_VARARGS,
      PyDoc_STR("add_memory(name, address, size, owner, /)\n--\n\nAdds memory that owner keeps.")},
+    {"add_storages", (PyCFunction)writer_add_storages, METH_O,
+     PyDoc_STR("add_storages(storages, /)\n--\n\nAdds data/0, data/1 ...: (owner, address, size).")},
     {"add_deferred", (PyCFunction)writer_add_deferred, METH_VARARGS,
      PyDoc_STR("add_deferred(name, size, produce, /)\n--\n\nAdds what produce() returns later.")},
     {"write", (PyCFunction)writer_write, METH_NOARGS,

@@ -18,7 +18,7 @@ _TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 
 def collect(obj: Any, pickle_module: Any, protocol: int) -> tuple[bytes, list[Any]]:
-    """The pickle and the storages it names, in order."""
+    """The pickle and the storages it names, in order: (storage, address, size) or the storage."""
     if pickle_module is pickle and protocol == 2 and not _are_registered(*_TENSORS):
         collected = collect_torch(obj, Saver())
         if collected is not None:

@@ -91,8 +91,7 @@ def save(
     ) as archive:
         archive.add_pickle(data)
         archive.add_notes(alignment=alignment, byteorder=not _disable_byteorder_record)
-        for key, storage in enumerate(storages):
-            _add_storage(archive.core, f"data/{key}", storage)
+        _add_storages(archive.core, storages)
         archive.finish(byteorder=_disable_byteorder_record)
     return None
 
@@ -126,6 +125,14 @@ def _check_path(f: Any) -> None:
 
 
 # --- the storages ---------------------------------------------------------------------------------
+
+
+def _add_storages(core: Any, storages: list[Any]) -> None:
+    if all(type(storage) is tuple for storage in storages):  # (storage, address, size)
+        core.add_storages(storages)
+        return
+    for key, item in enumerate(storages):
+        _add_storage(core, f"data/{key}", item[0] if type(item) is tuple else item)
 
 
 def _add_storage(core: Any, name: str, storage: torch.UntypedStorage) -> None:
