@@ -43,7 +43,7 @@ VALUES = {
     "structured scalar": (np.zeros(2, [("a", "i4")])[0], "scalar of dtype [('a', '<i4')]"),
     "dtype": (np.dtype("M8[s]"), "dtype datetime64[s]"),
     "dtype of nobody": (ptio.TorchDtype("os\nsystem"), "dtype torch.os\nsystem"),
-    "path": (pathlib.PurePosixPath("x"), "type pathlib.PurePosixPath"),
+    "path": (pathlib.PurePosixPath("x"), "PurePosixPath"),
     "frozen set": (frozenset([1]), "type frozenset"),
     "defaultdict": (collections.defaultdict(list), "type collections.defaultdict"),
     "deque": (collections.deque(), "type collections.deque"),
