@@ -84,10 +84,11 @@ static ptio_save_result save_text(ptio_collector *c, PyObject *object) {
     return memoize(c, object);
 }
 
-/* Protocol 2 has no bytes: _codecs.encode(text, "latin1"), or bytes(). */
+/* Protocol 2 has no bytes: _codecs.encode(text, "latin1"), or bytes() for none at all, which
+ * torch.load(weights_only=True) does not take. */
 static ptio_save_result save_bytes(ptio_collector *c, PyObject *object) {
     PyObject *module = NULL, *callee = NULL, *text = NULL, *reduced;
-    if (PyBytes_GET_SIZE(object) == 0) {
+    if (PyBytes_GET_SIZE(object) == 0 && !c->always_encode) {
         reduced = Py_BuildValue("O()", (PyObject *)&PyBytes_Type);
     } else {
         module = PyImport_ImportModule("_codecs");

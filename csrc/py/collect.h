@@ -38,8 +38,9 @@ struct ptio_collector {
     ptio_pickler pickler;
     ptio_error err;
     ptio_save_other other;
-    void *context;   /* of other */
-    PyObject **kept; /* all whose addresses are in the memo: no other object may get those */
+    void *context;      /* of other */
+    bool always_encode; /* b"" as a text, too */
+    PyObject **kept;    /* all whose addresses are in the memo: no other object may get those */
     size_t kept_count, kept_capacity;
     PyObject *storage_word, *cpu_word, *latin1_word; /* Python's one object for each */
     ptio_saved_storage *storages;

@@ -216,6 +216,7 @@ PyObject *ptio_collect_described(PyObject *module, PyObject *args) {
     describer d;
     if (!PyArg_ParseTuple(args, "OO:collect", &object, &describe)) return NULL;
     int ready = ptio_collector_init(&collector, PyModule_GetState(module), save_other, &d);
+    collector.always_encode = true;
     if (describer_init(&d, describe) == 0 && ready == 0) result = ptio_collect(&collector, object);
     ptio_collector_clear(&collector);
     describer_clear(&d);
