@@ -30,6 +30,7 @@ SCRIPTS = {
     "J": "torch_saving.run_stream",
     "K": "verify",
     "N": "growth",
+    "Ng": "saving_growth",
     "O": "import_time",
     "memory": "memory",
     "load_model": "load_model_memory",
