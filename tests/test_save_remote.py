@@ -18,7 +18,8 @@ SETTINGS = {
     "NO_PROXY": "127.0.0.1",
     "no_proxy": "127.0.0.1",
 }
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of botocore, werkzeug ...
+# Warnings of botocore, werkzeug ...; and no sanitizer around their libraries.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def optional(name):
