@@ -13,15 +13,12 @@ from typing import Any
 from ptio._core import ArchiveWriter
 from ptio._destination import open_destination
 from ptio._progress import Progress, reporting
+from ptio._source import is_path
 
 # What torch writes today: storages in the order of their numbers, with this alignment noted.
 _FORMAT_VERSION = b"1"
 _VERSION = b"3\n"
 _MOST_ALIGNED = 32768
-
-
-def is_path(f: Any) -> bool:
-    return isinstance(f, (str, bytes, os.PathLike))
 
 
 def stem_of(f: Any) -> bytes:

@@ -11,6 +11,11 @@ from typing import Any
 from ptio._core import Source
 
 
+def is_path(f: Any) -> bool:
+    """Whether `f` names a file, rather than being one."""
+    return isinstance(f, (str, bytes, os.PathLike))
+
+
 def open_source(f: Any, mmap: bool | str) -> Source:
     """The bytes of `f`, from its current position where it is a file object.
 
@@ -19,7 +24,7 @@ def open_source(f: Any, mmap: bool | str) -> Source:
     """
     if mmap is not True and mmap is not False and mmap != "auto":
         raise ValueError(f"mmap must be True, False or 'auto', not {mmap!r}")
-    if isinstance(f, (str, bytes, os.PathLike)):
+    if is_path(f):
         return Source.from_path(_path_bytes(f), _mode(mmap, automatic="auto"))
     _require_binary_reader(f)
     if _is_plain_file(f):
@@ -37,7 +42,7 @@ def open_source(f: Any, mmap: bool | str) -> Source:
 
 def display_path(f: Any) -> str | None:
     """The name of `f` for messages; None where it has none."""
-    if isinstance(f, (str, bytes, os.PathLike)):
+    if is_path(f):
         return os.fsdecode(f)
     name = getattr(f, "name", None) if isinstance(f, io.IOBase) else None
     return os.fsdecode(name) if isinstance(name, (str, bytes)) else None

@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from ptio._errors import (
 )
 from ptio._limits import Limits
 from ptio._progress import Progress, reporting
+from ptio._source import is_path
 from ptio.torch import _compat
 from ptio.torch._patch import original
 from ptio.torch._ring import Ring
@@ -30,7 +31,6 @@ from ptio.torch._unpickle import unpickle
 from ptio.torch._words import in_torchs_words, without_advice
 
 _TRUE = ("1", "y", "yes", "true")
-_TORCHS_OWN = torch.serialization.load  # for whoever puts our load there by hand
 
 
 def load(
@@ -87,22 +87,22 @@ def load(
     weights_only, pickle_module = _choose_unpickler(weights_only, pickle_module)
     mmap = _compat.default_mmap() if mmap is None else mmap
     verify, workers = _verify_setting(verify), _threads_setting(threads)
-    is_path = isinstance(f, (str, bytes, os.PathLike))
-    if is_path and os.fsdecode(f).endswith(".safetensors"):
+    by_name = is_path(f)
+    if by_name and os.fsdecode(f).endswith(".safetensors"):
         return _load_safetensors(os.fsdecode(f), map_location)
-    if not is_path:
+    if not by_name:
         _require_seekable(f)
-    if _is_torchs_to_load(f, is_path, mmap):
+    if _is_torchs_to_load(f, mmap):
         arguments = {"weights_only": weights_only, "mmap": mmap, **pickle_load_args}
         with without_advice(weights_only):
             path_or_file = os.fsdecode(f) if isinstance(f, bytes) else f
-            return _torchs_load()(path_or_file, map_location, pickle_module, **arguments)
+            return original("load")(path_or_file, map_location, pickle_module, **arguments)
     if weights_only and pickle_load_args:
         warnings.warn("pickle_load_args only works if `weights_only=False`.", stacklevel=2)
         unknown = [name for name in pickle_load_args if name != "encoding"]
         if unknown:
             raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
-    if mmap and not is_path:
+    if mmap and not by_name:
         raise ValueError("f must be a file path in order to use the mmap argument")
     encoding = pickle_load_args.setdefault("encoding", "utf-8")
     request = Request(f, map_location, mmap, verify, workers, limits, progress)
@@ -147,7 +147,7 @@ class Request:
         self.mmap: bool | str = "auto" if leaves and not mmap else mmap
         self.private = not leaves and not mmap
         self.verify = True if leaves and verify is None and not mmap else verify
-        self.start = None if isinstance(f, (str, bytes, os.PathLike)) else f.tell()
+        self.start = None if is_path(f) else f.tell()
 
     def build(self, rules: Rules, encoding: str) -> Any:
         opened = open_checkpoint(
@@ -173,11 +173,6 @@ class Request:
     def rewind(self) -> None:
         if self.start is not None:
             self.f.seek(self.start)
-
-
-def _torchs_load() -> Callable[..., Any]:
-    torchs_load = original("load")
-    return _TORCHS_OWN if torchs_load is load else torchs_load
 
 
 def _load_anything(request: Request, pickle_module: Any, arguments: dict[str, Any]) -> Any:
@@ -254,17 +249,17 @@ def _require_seekable(f: Any) -> None:
         ) from None
 
 
-def _is_torchs_to_load(f: Any, is_path: bool, mmap: bool) -> bool:
+def _is_torchs_to_load(f: Any, mmap: bool) -> bool:
     """Formats and modes that torch's own load handles, with the caller's settings."""
     if _compat.is_faking() or _compat.skips_data():
         return True
     if mmap and (_compat.maps_shared() or _compat.wants_calculated_offsets()):
         return True
-    return not _begins_as_zip(f, is_path)
+    return not _begins_as_zip(f)
 
 
-def _begins_as_zip(f: Any, is_path: bool) -> bool:
-    if is_path:
+def _begins_as_zip(f: Any) -> bool:
+    if is_path(f):
         with open(f, "rb", buffering=0) as file:
             return file.read(4) == b"PK\3\4"
     start = f.tell()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +14,7 @@ from torch.nn.modules.module import _IncompatibleKeys
 from ptio._api import _verify_setting
 from ptio._limits import Limits
 from ptio._progress import Progress
+from ptio._source import is_path
 from ptio.torch._load import _begins_as_zip, _require_seekable, load
 from ptio.torch._shadow import Shadow, empty_like, rehearse
 from ptio.torch._state_dict import Names, find, select_from
@@ -75,10 +75,10 @@ def load_model(
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
-    is_path = isinstance(f, (str, bytes, os.PathLike))
-    if not is_path:
+    by_name = is_path(f)
+    if not by_name:
         _require_seekable(f)
-    start = None if is_path else f.tell()
+    start = None if by_name else f.tell()
     names = Names(model, strip_prefix)
 
     def read(verify: bool, progress: bool | Progress | None) -> OrderedDict[str, Any]:
@@ -86,7 +86,7 @@ def load_model(
             f,
             map_location if assign else "cpu",
             weights_only=True,
-            mmap=is_path and not assign and _begins_as_zip(f, is_path),
+            mmap=by_name and not assign and _begins_as_zip(f),
             verify=verify,
             threads=threads,
             allow=allow,
@@ -104,7 +104,7 @@ def load_model(
         shadow = rehearse(model, _fresh(state), options)
         if versions is None or versions != _versions(state):
             del state  # before the next one: it may be as large
-            if not is_path:
+            if not by_name:
                 f.seek(start)
             state = read(False, None)
         _materialize(model, shadow, map_location)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import torch
+
 # (module, name): the function of that name in ptio.torch takes the place of the one there.
 _REPLACED = (
     ("torch", "load"),
@@ -15,6 +17,9 @@ _REPLACED = (
     ("torch.serialization", "load"),
     ("torch.serialization", "save"),
 )
+
+# For whoever puts our functions there by other ways than the ones below.
+_TORCHS_OWN = {"load": torch.serialization.load, "save": torch.serialization.save}
 
 _lock = threading.Lock()  # for all that follows; no import may happen under it (see _change)
 _open_blocks = 0
@@ -56,13 +61,12 @@ def uninstall() -> None:
 
 def original(name: str) -> Callable[..., Any]:
     """torch's own function of that name, "load" or "save", also while it is replaced."""
-    import torch
-
     with _lock:
         function: Callable[..., Any] = _originals.get(
             ("torch.serialization", name), getattr(torch.serialization, name)
         )
-    return function
+    put_by_hand = function is getattr(import_module("ptio.torch"), name)
+    return _TORCHS_OWN[name] if put_by_hand else function
 
 
 def _change(blocks: int = 0, installed: bool | None = None) -> None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ptio._api import _threads_setting
-from ptio._archive import durable_setting, is_path, new_archive, stem_of
+from ptio._archive import durable_setting, new_archive, stem_of
 from ptio._destination import open_destination
 from ptio._progress import Progress
+from ptio._source import is_path
 from ptio.torch import _compat
 from ptio.torch._collect import collect, collect_compact
 from ptio.torch._patch import original
-
-_TORCHS_OWN = torch.serialization.save  # for whoever puts our save there by hand
 
 
 def save(
@@ -70,11 +68,13 @@ def save(
     _check_target(f)
     arguments = (pickle_module, pickle_protocol, _use_new_zipfile_serialization)
     if _compat.skips_data() or _compat.is_faking():
-        return _torchs_save()(obj, f, *arguments, _disable_byteorder_record)
+        original("save")(obj, f, *arguments, _disable_byteorder_record)
+        return
     if not _use_new_zipfile_serialization:
         if compact:
             raise ValueError("compact=True is not for the format of torch before 1.6")
-        return _save_legacy(obj, f, arguments, atomic, durable_setting(durable))
+        _save_legacy(obj, f, arguments, atomic, durable_setting(durable))
+        return
     alignment = _compat.storage_alignment() if storage_alignment is None else storage_alignment
     crc = _compat.computes_crc32() if compute_crc32 is None else compute_crc32
     _check_path(f)
@@ -93,12 +93,6 @@ def save(
         archive.add_notes(alignment=alignment, byteorder=not _disable_byteorder_record)
         _add_storages(archive.core, storages)
         archive.finish(byteorder=_disable_byteorder_record)
-    return None
-
-
-def _torchs_save() -> Callable[..., None]:
-    torchs_save: Callable[..., None] = original("save")
-    return _TORCHS_OWN if torchs_save is save else torchs_save
 
 
 def _check_target(f: Any) -> None:
@@ -152,9 +146,10 @@ def _bytes_on_cpu(storage: torch.UntypedStorage) -> Any:
 
 def _save_legacy(obj: Any, f: Any, arguments: Any, atomic: bool, durable: bool) -> None:
     if not is_path(f):
-        return _torchs_save()(obj, f, *arguments)
+        original("save")(obj, f, *arguments)
+        return
     with (
         open_destination(f, atomic=atomic, durable=durable) as destination,
         open(destination.fd, "wb", closefd=False) as file,
     ):
-        return _torchs_save()(obj, file, *arguments)
+        original("save")(obj, file, *arguments)
