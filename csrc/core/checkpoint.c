@@ -14,10 +14,11 @@
 
 enum { MAX_SMALL_RECORD = 64 };
 
-static ptio_status check_kind(const ptio_source *source, ptio_error *err) {
+static ptio_status check_kind(const ptio_source *source, ptio_file_kind *kind, ptio_error *err) {
     ptio_sniffed file;
     PTIO_TRY(ptio_sniff(source, &file, err));
-    if (file.kind == PTIO_FILE_ZIP) return PTIO_OK;
+    *kind = file.kind;
+    if (file.kind == PTIO_FILE_ZIP || file.kind == PTIO_FILE_BARE_PICKLE) return PTIO_OK;
     bool checkpoint = file.kind != PTIO_FILE_OTHER;
     return ptio_fail(err, checkpoint ? PTIO_E_FORMAT_UNSUPPORTED : PTIO_E_NOT_A_CHECKPOINT, "Z1.kind", 0,
                      "this is %s, not a checkpoint that torch.save wrote as a zip archive%s%s", file.name,
@@ -30,19 +31,14 @@ static uint32_t find(const ptio_checkpoint *c, const char *name) {
 
 /* Archives of torch that are no checkpoints of torch.save. */
 static ptio_status check_archive(const ptio_checkpoint *c, ptio_error *err) {
-    static const struct {
-        const char *member, *what;
-    } others[] = {{".data/extern_modules", "a torch.package archive: open it with torch.package"},
-                  {"archive_format", "a torch.export archive: open it with torch.export.load"},
-                  {"bytecode.pkl", "a mobile TorchScript archive: open it with torch.jit.mobile"}};
-    PTIO_CHECK(find(c, "constants.pkl") == PTIO_NO_RECORD, "Z7.torchscript", err, TORCHSCRIPT, PTIO_NO_OFFSET,
+    bool torchscript =
+        find(c, "constants.pkl") != PTIO_NO_RECORD || find(c, "bytecode.pkl") != PTIO_NO_RECORD;
+    PTIO_CHECK(!torchscript, "Z7.torchscript", err, TORCHSCRIPT, PTIO_NO_OFFSET,
                "this is a TorchScript archive");
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        if (find(c, others[i].member) != PTIO_NO_RECORD)
-            return ptio_fail(err, PTIO_E_FORMAT_UNSUPPORTED, "Z7.kind", PTIO_NO_OFFSET, "this is %s",
-                             others[i].what);
-    PTIO_CHECK(c->pickle_record != PTIO_NO_RECORD, "Z7.pickle", err, RECORD_MISSING, PTIO_NO_OFFSET,
-               "the archive has no data.pkl");
+    PTIO_CHECK(find(c, ".data/extern_modules") == PTIO_NO_RECORD, "Z7.package", err, TORCH_PACKAGE,
+               PTIO_NO_OFFSET, "this is a torch.package archive");
+    PTIO_CHECK(find(c, "archive_format") == PTIO_NO_RECORD, "Z7.export", err, TORCH_EXPORT, PTIO_NO_OFFSET,
+               "this is a torch.export archive");
     return PTIO_OK;
 }
 
@@ -164,15 +160,46 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }
 
+/* P3: the file is one pickle, from its first byte to its last. */
+static ptio_status read_bare_pickle(const ptio_source *source, ptio_checkpoint *c, const ptio_limits *limits,
+                                    ptio_error *err) {
+    PTIO_CHECK(source->size <= limits->pickle_bytes, "R.bare-pickle", err, LIMIT, PTIO_NO_OFFSET,
+               "the pickle has %llu bytes, at most %llu are read (limit pickle_bytes)",
+               (unsigned long long)source->size, (unsigned long long)limits->pickle_bytes);
+    PTIO_TRY(ptio_block_new((size_t)source->size, &c->pickle_block, err));
+    c->pickle = ptio_block_bytes(c->pickle_block);
+    c->pickle_size = source->size;
+    return ptio_source_read(source, 0, ptio_block_bytes(c->pickle_block), (size_t)source->size, err);
+}
+
+static ptio_status open_index(const ptio_source *source, const ptio_checkpoint_options *options,
+                              ptio_checkpoint *c, ptio_error *err) {
+    memset(c, 0, sizeof *c);
+    c->file_size = source->size;
+    c->pickle_record = PTIO_NO_RECORD;
+    bool saved = options->members.pickle == NULL;
+    c->members = saved ? (ptio_members){"data.pkl", "data/", ""} : options->members;
+    PTIO_TRY(check_kind(source, &c->kind, err));
+    if (c->kind == PTIO_FILE_BARE_PICKLE) return PTIO_OK;
+    PTIO_TRY(ptio_zip_index_read(source, &options->limits, &c->index, err));
+    return saved ? check_archive(c, err) : PTIO_OK;
+}
+
+static ptio_status find_pickle(ptio_checkpoint *c, ptio_error *err) {
+    char quoted[PTIO_QUOTED];
+    const char *name = c->members.pickle;
+    c->pickle_record = find(c, name);
+    PTIO_CHECK(c->pickle_record != PTIO_NO_RECORD, "Z7.pickle", err, RECORD_MISSING, PTIO_NO_OFFSET,
+               "the archive has no %s", ptio_quote(quoted, name, strlen(name)));
+    return PTIO_OK;
+}
+
 ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
                                          ptio_checkpoint *out, ptio_error *err) {
     const ptio_limits *limits = &options->limits;
-    memset(out, 0, sizeof *out);
-    out->file_size = source->size;
-    PTIO_TRY(check_kind(source, err));
-    PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
-    out->pickle_record = find(out, "data.pkl");
-    PTIO_TRY(check_archive(out, err));
+    PTIO_TRY(open_index(source, options, out, err));
+    if (out->kind == PTIO_FILE_BARE_PICKLE) return read_bare_pickle(source, out, limits, err);
+    PTIO_TRY(find_pickle(out, err));
     PTIO_TRY(read_and_check(source, out, "version", check_version, options, err));
     PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, options, err));
     return name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err);

@@ -10,6 +10,7 @@
 #include "dtype.h"
 #include "graph.h"
 #include "load_limits.h"
+#include "sniff.h"
 #include "zip_index.h"
 
 typedef struct {
@@ -70,7 +71,15 @@ typedef ptio_status (*ptio_judge)(void *context, uint32_t global, const uint8_t 
 /* The byte order of a file that does not say: those of torch < 2.0. */
 typedef enum { PTIO_LITTLE_ENDIAN, PTIO_BIG_ENDIAN, PTIO_NATIVE_ENDIAN } ptio_byte_order;
 
+/* Where an archive keeps an object, below its top directory. */
 typedef struct {
+    const char *pickle; /* "model.pkl"; NULL: data.pkl, of an archive that torch.save wrote */
+    const char *folder; /* of its storages: "data/" */
+    const char *suffix; /* of their names: "" */
+} ptio_members;
+
+typedef struct {
+    ptio_members members;
     bool inert;               /* unknown globals become data */
     const char *const *allow; /* "module.name" or group names */
     size_t allow_count;
@@ -82,14 +91,16 @@ typedef struct {
 } ptio_checkpoint_options;
 
 typedef struct {
-    ptio_zip_index index;
+    ptio_file_kind kind;
+    ptio_zip_index index; /* empty for a bare pickle */
+    ptio_members members;
     uint64_t file_size;
     ptio_block *pickle_block; /* owns pickle */
     const uint8_t *pickle;
     uint64_t pickle_size;
-    uint32_t pickle_record;
-    bool big_endian; /* byte order of the file ... */
-    bool swap;       /* ... which is not this machine's */
+    uint32_t pickle_record; /* PTIO_NO_RECORD: the file is the pickle */
+    bool big_endian;        /* byte order of the file ... */
+    bool swap;              /* ... which is not this machine's */
 
     ptio_graph graph; /* its arena holds the tables below, too */
     ptio_storage *storages;
@@ -109,8 +120,9 @@ typedef struct {
     uint64_t object_bytes; /* what the objects of the result will cost */
 } ptio_checkpoint;
 
-/* Opens what torch.save wrote. On failure *out still answers for `forbidden` and
- * must be freed. */
+/* Opens what torch.save wrote, a bare pickle, or the object that options->members names. On
+ * failure *out still answers for `forbidden` and for what came before the failure: kind,
+ * index, pickle. It must be freed. */
 ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
                                  ptio_checkpoint *out, ptio_error *err) PTIO_MUST_CHECK;
 /* The same without reading what its pickle says: no graph, no tensors. */

@@ -19,6 +19,7 @@ typedef struct {
     ptio_step *path; /* path[i] leads from levels[i] to its child */
     size_t depth, level_capacity, path_capacity;
     uint8_t *entered; /* by node */
+    bool whole_composites;
     ptio_leaf_visit visit;
     void *context;
     ptio_error *err;
@@ -28,7 +29,7 @@ static bool is_sequence(const ptio_node *node) {
     return node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET;
 }
 
-static bool has_items(const ptio_node *node) {
+static bool has_items(const walk *w, const ptio_node *node) {
     switch (node->kind) {
     case PTIO_N_TUPLE:
     case PTIO_N_FROZENSET:
@@ -40,8 +41,9 @@ static bool has_items(const ptio_node *node) {
         return node->sub == PTIO_MAKE_ORDERED_DICT || node->sub == PTIO_MAKE_DEFAULT_DICT ||
                node->sub == PTIO_MAKE_COUNTER || node->sub == PTIO_MAKE_DEQUE ||
                node->sub == PTIO_MAKE_NAMESPACE || node->sub == PTIO_MAKE_SIMPLE_NAMESPACE ||
-               node->sub == PTIO_MAKE_REBUILD_SPARSE || node->sub == PTIO_MAKE_REBUILD_NESTED ||
-               node->sub == PTIO_MAKE_REBUILD_JAGGED;
+               (!w->whole_composites &&
+                (node->sub == PTIO_MAKE_REBUILD_SPARSE || node->sub == PTIO_MAKE_REBUILD_NESTED ||
+                 node->sub == PTIO_MAKE_REBUILD_JAGGED));
     default: return false;
     }
 }
@@ -110,13 +112,13 @@ static ptio_status take_item(walk *w, level *l) {
     else
         l->position++;
     ptio_ref item = ptio_follow(graph, graph->refs[l->at++]);
-    return has_items(&graph->nodes[item]) ? enter(w, item)
-                                          : w->visit(w->context, w->path, w->depth, item, w->err);
+    return has_items(w, &graph->nodes[item]) ? enter(w, item)
+                                             : w->visit(w->context, w->path, w->depth, item, w->err);
 }
 
 static ptio_status run(walk *w) {
     ptio_ref root = ptio_follow(&w->c->graph, w->c->graph.root);
-    if (!has_items(&w->c->graph.nodes[root])) return w->visit(w->context, NULL, 0, root, w->err);
+    if (!has_items(w, &w->c->graph.nodes[root])) return w->visit(w->context, NULL, 0, root, w->err);
     PTIO_TRY(enter(w, root));
     while (w->depth > 0) {
         level *l = &w->levels[w->depth - 1];
@@ -128,9 +130,9 @@ static ptio_status run(walk *w) {
     return PTIO_OK;
 }
 
-ptio_status ptio_walk_leaves(const ptio_checkpoint *c, ptio_leaf_visit visit, void *context,
-                             ptio_error *err) {
-    walk w = {.c = c, .visit = visit, .context = context, .err = err};
+ptio_status ptio_walk_leaves(const ptio_checkpoint *c, bool whole_composites, ptio_leaf_visit visit,
+                             void *context, ptio_error *err) {
+    walk w = {.c = c, .whole_composites = whole_composites, .visit = visit, .context = context, .err = err};
     w.entered = ptio_alloc_zeroed(c->graph.count, 1);
     if (w.entered == NULL) return ptio_no_memory(err);
     ptio_status status = run(&w);

@@ -20,8 +20,9 @@ typedef struct {
 typedef ptio_status (*ptio_leaf_visit)(void *context, const ptio_step *path, size_t length, ptio_ref leaf,
                                        ptio_error *err);
 
-ptio_status ptio_walk_leaves(const ptio_checkpoint *checkpoint, ptio_leaf_visit visit, void *context,
-                             ptio_error *err) PTIO_MUST_CHECK;
+/* whole_composites: sparse and nested tensors are leaves, instead of what they consist of. */
+ptio_status ptio_walk_leaves(const ptio_checkpoint *checkpoint, bool whole_composites, ptio_leaf_visit visit,
+                             void *context, ptio_error *err) PTIO_MUST_CHECK;
 
 static inline bool ptio_is_tensor_leaf(const ptio_node *node) {
     return node->kind == PTIO_N_TENSOR || node->kind == PTIO_N_STORAGE;

@@ -155,6 +155,22 @@ void ptio_source_callback(ptio_read_at read_at, void *context, uint64_t size, pt
     *out = (ptio_source){.size = size, .fd = -1, .read_at = read_at, .context = context};
 }
 
+ptio_status ptio_source_part(const ptio_source *source, uint64_t offset, uint64_t size, ptio_source *out,
+                             ptio_error *err) {
+    ptio_source part = *source;
+    PTIO_CHECK(offset <= source->size && size <= source->size - offset, "X1.range", err, TRUNCATED,
+               source->size, "%llu bytes are needed at byte %llu, the file ends at byte %llu",
+               (unsigned long long)size, (unsigned long long)offset, (unsigned long long)source->size);
+    if (source->fd >= 0 && (part.fd = fcntl(source->fd, F_DUPFD_CLOEXEC, 0)) < 0)
+        return ptio_fail_errno(err, "fcntl");
+    part.size = size;
+    part.fd_base += offset;
+    if (part.bytes != NULL) part.bytes += offset;
+    if (part.mapping != NULL) part.mapping = ptio_block_ref(part.mapping);
+    *out = part;
+    return PTIO_OK;
+}
+
 static ptio_status read_fd(const ptio_source *source, uint64_t offset, uint8_t *out, size_t n,
                            ptio_error *err) {
     const size_t most = (size_t)1 << 30; /* macOS refuses reads of 2 GiB */
@@ -181,7 +197,8 @@ ptio_status ptio_source_read(const ptio_source *source, uint64_t offset, void *o
     /* A mapped file is read through its descriptor as well: where it has shrunk that
      * is an error to report, not a fault that ends the process. */
     if (source->fd >= 0) return read_fd(source, offset, out, n, err);
-    if (source->read_at != NULL) return source->read_at(source->context, offset, out, n, err);
+    if (source->read_at != NULL)
+        return source->read_at(source->context, source->fd_base + offset, out, n, err);
     memcpy(out, source->bytes + offset, n);
     return PTIO_OK;
 }

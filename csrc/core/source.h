@@ -24,7 +24,7 @@ typedef struct {
     const uint8_t *bytes; /* all of them, when mapped or borrowed; else NULL */
     ptio_block *mapping;  /* owns bytes when mapped; else NULL */
     int fd;               /* owned; -1 where there is none */
-    uint64_t fd_base;     /* where offset 0 lies in the descriptor's file */
+    uint64_t fd_base;     /* where offset 0 lies in the file of the descriptor or the callback */
     ptio_read_at read_at; /* callback, else NULL */
     void *context;
 } ptio_source;
@@ -45,6 +45,11 @@ void ptio_source_borrow(const void *bytes, size_t size, ptio_source *out);
 
 /* A callback that only this thread calls. */
 void ptio_source_callback(ptio_read_at read_at, void *context, uint64_t size, ptio_source *out);
+
+/* Bytes [offset, offset + size) of a source as a source of their own, which may outlive it
+ * (unless the bytes are borrowed or come from a callback). */
+ptio_status ptio_source_part(const ptio_source *source, uint64_t offset, uint64_t size, ptio_source *out,
+                             ptio_error *err) PTIO_MUST_CHECK;
 
 /* Copies n bytes at offset; a range outside the source is TRUNCATED, a file
  * that shrank since it was opened is FILE_CHANGED. */

@@ -4,6 +4,7 @@
  * (invariant P13) and charges what the objects will cost. Iterative, and every
  * node is entered once, whatever the graph looks like (P14).
  */
+#include "graph_walk.h"
 #include "vet.h"
 
 ptio_status ptio_vet_charge(ptio_vetting *v, uint64_t bytes) {
@@ -71,57 +72,16 @@ static uint64_t cost_of_fill(const ptio_node *fill) {
     }
 }
 
-/* --- children of a node, one after another -------------------------------------------- */
-
 typedef struct {
-    ptio_ref node;
-    ptio_ref direct[2]; /* callee and arguments; PTIO_NODE_NONE for none */
-    ptio_ref fill;      /* the fill after the one being read; 0 for none */
-    uint32_t at, end;   /* refs being read */
-    uint32_t height;    /* of the highest child so far */
+    ptio_children children;
+    uint32_t height; /* of the highest child so far */
 } frame;
-
-static bool has_fills(const ptio_node *node) {
-    return node->kind == PTIO_N_LIST || node->kind == PTIO_N_DICT || node->kind == PTIO_N_SET ||
-           node->kind == PTIO_N_MADE || node->kind == PTIO_N_OPAQUE_CALL || node->kind == PTIO_N_FOREIGN_CALL;
-}
-
-static frame open_frame(const ptio_graph *graph, ptio_ref ref) {
-    const ptio_node *node = &graph->nodes[ref];
-    frame f = {.node = ref};
-    if (node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET) {
-        f.at = node->first;
-        f.end = node->first + node->count;
-    }
-    bool call = node->kind == PTIO_N_OPAQUE_CALL || node->kind == PTIO_N_FOREIGN_CALL;
-    if (node->kind == PTIO_N_SAME || node->kind == PTIO_N_PARAMETER || call) f.direct[0] = node->a;
-    if (node->kind == PTIO_N_MADE || node->kind == PTIO_N_TENSOR || node->kind == PTIO_N_PARAMETER || call)
-        f.direct[1] = node->b;
-    if (has_fills(node)) f.fill = ptio_first_fill(graph, ref);
-    return f;
-}
 
 /* The next child, PTIO_NO_NODE after the last. Charges fills as it enters them. */
 static ptio_status next_child(ptio_vetting *v, frame *f, ptio_ref *child) {
-    for (int i = 0; i < 2; i++)
-        if (f->direct[i] != PTIO_NODE_NONE) {
-            *child = f->direct[i];
-            f->direct[i] = PTIO_NODE_NONE;
-            return PTIO_OK;
-        }
-    while (f->at == f->end) {
-        *child = PTIO_NO_NODE;
-        if (f->fill == 0) return PTIO_OK;
-        const ptio_node *fill = vet_node(v, f->fill);
-        if (fill->kind != PTIO_N_DROPPED) {
-            PTIO_TRY(ptio_vet_charge(v, cost_of_fill(fill)));
-            f->at = fill->first;
-            f->end = fill->first + fill->count;
-        }
-        f->fill = ptio_next_fill(v->graph, f->node, f->fill);
-    }
-    *child = v->graph->refs[f->at++];
-    return PTIO_OK;
+    ptio_ref entered;
+    *child = ptio_next_child(v->graph, &f->children, &entered);
+    return entered == 0 ? PTIO_OK : ptio_vet_charge(v, cost_of_fill(vet_node(v, entered)));
 }
 
 /* --- the walk ---------------------------------------------------------------------------- */
@@ -150,7 +110,7 @@ static bool is_leaf(const ptio_node *node) {
 }
 
 static bool is_container(const ptio_node *node) {
-    return node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET || has_fills(node);
+    return node->kind == PTIO_N_TUPLE || node->kind == PTIO_N_FROZENSET || ptio_has_fills(node);
 }
 
 static ptio_status refuse_marker(ptio_vetting *v, ptio_ref ref) {
@@ -178,7 +138,7 @@ static ptio_status enter(ptio_vetting *v, walk *w, ptio_ref ref) {
     PTIO_TRY(ptio_arena_grow(&v->graph->arena, &frames, &w->capacity, w->count + 1, sizeof(frame), v->err));
     w->frames = frames;
     node->flags |= PTIO_F_OPEN;
-    w->frames[w->count++] = open_frame(v->graph, ref);
+    w->frames[w->count++] = (frame){.children = ptio_children_of(v->graph, ref)};
     return PTIO_OK;
 }
 
@@ -189,11 +149,12 @@ static uint16_t height_of(const ptio_vetting *v, const walk *w, ptio_ref ref) {
 
 static ptio_status leave(ptio_vetting *v, walk *w) {
     frame *f = &w->frames[--w->count];
-    v->now = f->node;
+    ptio_ref node = f->children.node;
+    v->now = node;
     VET_CHECK(v, f->height < depth_limit(v), "P13.height", LIMIT,
               "objects are nested deeper than %u (limit depth)", depth_limit(v));
-    w->heights[f->node] = (uint16_t)(f->height + 1);
-    vet_node(v, f->node)->flags &= (uint8_t)~PTIO_F_OPEN;
+    w->heights[node] = (uint16_t)(f->height + 1);
+    vet_node(v, node)->flags &= (uint8_t)~PTIO_F_OPEN;
     if (w->count > 0 && w->frames[w->count - 1].height < f->height + 1)
         w->frames[w->count - 1].height = f->height + 1;
     return PTIO_OK;

@@ -4,6 +4,8 @@
  */
 #include "vet.h"
 
+enum { MOST_KEY = 128, MOST_SUFFIX = 16 };
+
 static bool is_key_character(uint8_t c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
            c == '.' || c == '-';
@@ -16,7 +18,7 @@ static ptio_status check_key_text(ptio_vetting *v, ptio_ref ref) {
     VET_CHECK(v, ptio_vet_is_text(v, ref), "P10.key", PICKLE_MALFORMED, "a storage's key is %s",
               ptio_vet_kind_name(v, ref));
     text = ptio_text(v->graph, key);
-    VET_CHECK(v, key->a >= 1 && key->a <= 128, "Z12.length", PICKLE_MALFORMED,
+    VET_CHECK(v, key->a >= 1 && key->a <= MOST_KEY, "Z12.length", PICKLE_MALFORMED,
               "a storage's key has %u characters, 1 to 128 are allowed", key->a);
     for (uint32_t i = 0; i < key->a; i++)
         VET_CHECK(v, is_key_character(text[i]), "Z12.characters", PICKLE_MALFORMED,
@@ -73,9 +75,18 @@ static ptio_status add_storage(ptio_vetting *v, ptio_storage storage, uint32_t *
 /* torch writes records in the order in which the pickle names them. */
 static uint32_t find_record(ptio_vetting *v, const uint8_t *key, size_t size) {
     const ptio_zip_index *index = &v->c->index;
+    const ptio_members *members = &v->c->members;
     uint32_t record = v->next_record;
-    if (record >= index->count || !ptio_zip_is(index, record, "data/", key, size))
-        record = ptio_zip_find(index, "data/", key, size);
+    uint8_t name[MOST_KEY + MOST_SUFFIX];
+    size_t suffix = strlen(members->suffix);
+    if (suffix > 0) { /* the caller's, and short */
+        memcpy(name, key, size);
+        memcpy(name + size, members->suffix, suffix);
+        key = name;
+        size += suffix;
+    }
+    if (record >= index->count || !ptio_zip_is(index, record, members->folder, key, size))
+        record = ptio_zip_find(index, members->folder, key, size);
     v->next_record = record + 1; /* PTIO_NO_RECORD + 1 is 0 */
     return record;
 }
@@ -87,7 +98,8 @@ static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint
     const uint8_t *text = ptio_text(v->graph, key);
     storage.record = find_record(v, text, key->a);
     VET_CHECK(v, storage.record != PTIO_NO_RECORD, "T1.record", RECORD_MISSING,
-              "storage '%.*s' has no record data/%.*s in the archive", (int)key->a, text, (int)key->a, text);
+              "storage '%.*s' has no record %s%.*s%s in the archive", (int)key->a, text, v->c->members.folder,
+              (int)key->a, text, v->c->members.suffix);
     uint64_t size = v->c->index.records[storage.record].usize;
     VET_CHECK(v, storage.bytes == size, "T1.size", BOUNDS,
               "storage '%.*s' declares %llu bytes, the record has %llu", (int)key->a, text,

@@ -248,6 +248,7 @@ uint32_t ptio_zip_find(const ptio_zip_index *index, const char *directory, const
                        size_t name_length) {
     uint8_t wanted[LONGEST_LOOKUP];
     size_t directory_length = strlen(directory);
+    if (index->count == 0) return PTIO_NO_RECORD;
     if (directory_length > LONGEST_LOOKUP || name_length > LONGEST_LOOKUP - directory_length)
         return find_slowly(index, directory, name, name_length);
     memcpy(wanted, directory, directory_length);
@@ -272,6 +273,7 @@ const uint8_t *ptio_zip_name(const ptio_zip_index *index, uint32_t record, size_
 
 void ptio_zip_name_error(const ptio_zip_index *index, uint32_t record, ptio_error *err) {
     size_t length;
+    if (record >= index->count) return; /* a bare pickle is no record */
     const uint8_t *name = ptio_zip_name(index, record, &length);
     ptio_error_in_record(err, name, length);
 }

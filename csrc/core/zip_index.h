@@ -83,7 +83,7 @@ ptio_status ptio_zip_prove_in(ptio_zip_index *index, uint32_t record, const uint
 /* The whole name of a record, as it stands in the archive. */
 const uint8_t *ptio_zip_name(const ptio_zip_index *index, uint32_t record, size_t *length);
 
-/* Says in an error that it happened in this record. */
+/* Says in an error that it happened in this record, if it is one. */
 void ptio_zip_name_error(const ptio_zip_index *index, uint32_t record, ptio_error *err);
 
 /* Offset of the first byte behind a record's payload and data descriptor; the

@@ -84,7 +84,7 @@ static PyObject *make_value(ptio_builder *b, ptio_ref ref) {
     case PTIO_N_SET: return PySet_New(NULL);
     case PTIO_N_FROZENSET: return make_frozenset(b, node);
     case PTIO_N_DTYPE: return b->values->dtype(b, node->sub);
-    case PTIO_N_STORAGE: return b->values->storage(b, node->a);
+    case PTIO_N_STORAGE: return b->values->storage(b, node);
     case PTIO_N_NAMED:
     case PTIO_N_MARKER: return b->values->global(b, ref);
     case PTIO_N_FOREIGN: return ptio_build_foreign(b, node);
@@ -188,32 +188,57 @@ static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
     Py_XDECREF(traceback);
 }
 
+static int build_or_explain(ptio_builder *b, ptio_ref ref) {
+    if (build_node(b, ref) == 0) return 0;
+    if (b->ring == NULL || !b->ring->their_code) raise_as_ours(b, ref);
+    return -1;
+}
+
 static int build_nodes(ptio_builder *b) {
+    const ptio_part *part = &b->loaded->part;
+    for (size_t i = 0; i < part->count; i++)
+        if (part->refs[i] >= PTIO_NODE_EMPTY_TUPLE && build_or_explain(b, part->refs[i]) < 0) return -1;
+    if (part->refs != NULL) return 0;
     for (ptio_ref ref = PTIO_NODE_EMPTY_TUPLE; ref < b->graph->count; ref++) {
         if (ref % NODES_BETWEEN_SIGNALS == 0 && PyErr_CheckSignals() < 0) return -1;
-        if (build_node(b, ref) < 0) {
-            if (b->ring == NULL || !b->ring->their_code) raise_as_ours(b, ref);
-            return -1;
-        }
+        if (build_or_explain(b, ref) < 0) return -1;
     }
     return 0;
 }
 
-PyObject *ptio_build(ptio_builder *b) {
-    PyObject *result = NULL;
-    ptio_error err;
+/* By node, all NULL. */
+static PyObject **take_objects(ptio_builder *b) {
+    size_t count = b->graph->count;
     void *objects;
-    if (ptio_arena_alloc(&b->loaded->arena, b->graph->count, sizeof *b->objects, &objects, &err) != PTIO_OK)
-        return PyErr_NoMemory();
-    b->objects = memset(objects, 0, b->graph->count * sizeof *b->objects);
+    ptio_error err;
+    if (b->loaded->part.refs != NULL) return ptio_alloc_zeroed(count, sizeof *b->objects);
+    if (ptio_arena_alloc(&b->loaded->arena, count, sizeof *b->objects, &objects, &err) != PTIO_OK)
+        return NULL;
+    return memset(objects, 0, count * sizeof *b->objects);
+}
+
+static void drop_objects(ptio_builder *b) {
+    const ptio_part *part = &b->loaded->part;
+    for (size_t i = 0; i < part->count; i++) Py_CLEAR(b->objects[part->refs[i]]);
+    if (part->refs != NULL) {
+        for (size_t i = 0; i < PTIO_NODE_EMPTY_TUPLE; i++) Py_XDECREF(b->objects[i]);
+        ptio_free(b->objects);
+        return;
+    }
+    for (size_t i = 0; i < b->graph->count; i++) Py_XDECREF(b->objects[i]);
+}
+
+PyObject *ptio_build(ptio_builder *b, ptio_ref root) {
+    PyObject *result = NULL;
+    if ((b->objects = take_objects(b)) == NULL) return PyErr_NoMemory();
     b->objects[PTIO_NODE_NONE] = Py_NewRef(Py_None);
     b->objects[PTIO_NODE_FALSE] = Py_NewRef(Py_False);
     b->objects[PTIO_NODE_TRUE] = Py_NewRef(Py_True);
     /* Many new containers and no garbage: collecting while they are made would
      * only cost time. The GIL is held throughout. */
     int collected = PyGC_Disable();
-    if (build_nodes(b) == 0) result = Py_NewRef(b->objects[b->graph->root]);
-    for (size_t i = 0; i < b->graph->count; i++) Py_XDECREF(b->objects[i]);
+    if (build_nodes(b) == 0) result = Py_NewRef(b->objects[root]);
+    drop_objects(b);
     if (collected) PyGC_Enable();
     return result;
 }

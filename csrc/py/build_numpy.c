@@ -175,7 +175,8 @@ static PyObject *make_tensor(ptio_builder *b, const ptio_node *node) {
     return tensor->flags & PTIO_T_QUANTIZED ? make_quantized(b, tensor, array) : array;
 }
 
-static PyObject *make_storage(ptio_builder *b, uint32_t number) {
+static PyObject *make_storage(ptio_builder *b, const ptio_node *node) {
+    uint32_t number = node->a;
     const ptio_storage *storage = &b->c->storages[number];
     bool has_data = storage->record != PTIO_NO_RECORD;
     PyObject *dtype = ptio_state_dtype(b->state, storage->dtype);

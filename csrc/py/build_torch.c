@@ -99,7 +99,7 @@ static PyObject *import_storage(ptio_builder *b, uint32_t number) {
         return PyObject_CallFunction(b->ring->meta_storage, "KK", storage->bytes, at);
     }
     ptio_wanted nothing = {.block = NULL}, *wanted = &nothing;
-    if (storage->bytes > 0) wanted = &b->loaded->wanted[b->loaded->wanted_of[number]];
+    if (storage->bytes > 0) wanted = ptio_wanted_of(b->loaded, number);
     ptio_block *block = wanted->block == NULL ? NULL : ptio_block_ref(wanted->block);
     PyObject *object = ptio_storage_new(b->state, block, wanted->bytes, storage->bytes);
     PyObject *untyped = object == NULL ? NULL : PyObject_CallOneArg(b->ring->untyped, object);
@@ -120,7 +120,7 @@ static PyObject *placed_storage(ptio_builder *b, uint32_t number) {
     Py_DECREF(place);
     Py_DECREF(untyped);
     if (moved != NULL && storage->bytes > 0) { /* nobody asks for it again: see storage_of */
-        ptio_wanted *wanted = &b->loaded->wanted[b->loaded->wanted_of[number]];
+        ptio_wanted *wanted = ptio_wanted_of(b->loaded, number);
         ptio_block_unref(wanted->block);
         wanted->block = NULL;
     }
@@ -146,7 +146,8 @@ static PyObject *storage_of(ptio_builder *b, uint32_t number) {
 }
 
 /* A bare storage: torch.storage.TypedStorage, one for each storage. */
-static PyObject *make_storage(ptio_builder *b, uint32_t number) {
+static PyObject *make_storage(ptio_builder *b, const ptio_node *node) {
+    uint32_t number = node->a;
     PyObject *dtype = dtype_of(b->ring, b->c->storages[number].dtype);
     PyObject *untyped = dtype == NULL ? NULL : storage_of(b, number);
     PyObject *typed =
@@ -202,7 +203,7 @@ static int hand_over(ptio_builder *b, const ptio_tensor *tensor, PyObject **out)
     PyObject *place = place_of(b->ring, b->graph, &b->c->storages[number]);
     if (place == NULL) return -1;
     if (place != Py_None) return 0;
-    const ptio_wanted *wanted = &b->loaded->wanted[b->loaded->wanted_of[number]];
+    const ptio_wanted *wanted = ptio_wanted_of(b->loaded, number);
     dlpack_managed_versioned *managed =
         ptio_dlpack_new(wanted->block, wanted->bytes, dlpack_dtypes[tensor->dtype],
                         ptio_tensor_sizes(b->c, tensor), ptio_tensor_strides(b->c, tensor), tensor->ndim);

@@ -21,6 +21,36 @@ static int read_allow(PyObject *allow, const char ***names, size_t *count) {
     return 0;
 }
 
+/* (pickle, folder, suffix) as C strings that live as long as the tuple. */
+static int read_members(PyObject *tuple, ptio_members *members) {
+    enum { MOST_SUFFIX = 16 };
+    if (tuple == Py_None) return 0;
+    if (!PyArg_ParseTuple(tuple, "sss", &members->pickle, &members->folder, &members->suffix)) return -1;
+    if (strlen(members->suffix) <= MOST_SUFFIX) return 0;
+    PyErr_SetString(PyExc_ValueError, "the suffix of storages has at most 16 characters");
+    return -1;
+}
+
+/* Of a lenient one: keeps the exception that is set, if it is about the file. */
+static int keep_error(ptio_checkpoint_object *self) {
+    PyObject *type, *value, *traceback;
+    PyObject *errors = ptio_state_errors(ptio_state_of_type(Py_TYPE(self)));
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *base = errors == NULL ? NULL : PyObject_GetAttrString(errors, "Error");
+    PyErr_Clear();
+    if (base == NULL || !PyErr_GivenExceptionMatches(type, base)) {
+        Py_XDECREF(base);
+        PyErr_Restore(type, value, traceback);
+        return -1;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    self->error = value;
+    Py_DECREF(base);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return 0;
+}
+
 static int open_checkpoint(ptio_checkpoint_object *self, const ptio_checkpoint_options *options) {
     ptio_error err = {0};
     ptio_status status;
@@ -32,20 +62,20 @@ static int open_checkpoint(ptio_checkpoint_object *self, const ptio_checkpoint_o
 }
 
 static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"source", "limits", "inert", "allow",     "encoding",
-                            "path",   "judge",  "order", "for_torch", NULL};
+    static char *names[] = {"source", "limits", "inert",     "allow",   "encoding", "path",
+                            "judge",  "order",  "for_torch", "members", "lenient",  NULL};
     ptio_state *state = ptio_state_of_type(type);
-    PyObject *source, *allow, *encoding, *path, *judge = Py_None;
-    int order = PTIO_LITTLE_ENDIAN, for_torch = false;
+    PyObject *source, *allow, *encoding, *path, *judge = Py_None, *members = Py_None;
+    int order = PTIO_LITTLE_ENDIAN, for_torch = false, lenient = false;
     int inert;
     unsigned long long pickle_bytes, objects, object_bytes, inflated_bytes, hash_work;
     unsigned int depth;
     ptio_checkpoint_options options = {0};
     const char **allow_names = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UOOip:Checkpoint", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UOOipOp:Checkpoint", names,
                                      state->source_type, &source, &pickle_bytes, &objects, &object_bytes,
                                      &inflated_bytes, &depth, &hash_work, &inert, &PyTuple_Type, &allow,
-                                     &encoding, &path, &judge, &order, &for_torch))
+                                     &encoding, &path, &judge, &order, &for_torch, &members, &lenient))
         return NULL;
     if (!((ptio_source_object *)source)->open) {
         PyErr_SetString(PyExc_ValueError, "the source is closed");
@@ -57,6 +87,7 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     self->source = (ptio_source_object *)Py_NewRef(source);
     self->encoding = Py_NewRef(encoding);
     self->path = Py_NewRef(path);
+    self->members = Py_NewRef(members);
     self->lock = PyThread_allocate_lock();
     options.limits = self->limits;
     options.inert = inert;
@@ -66,9 +97,10 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     options.judge_context = &self->judging;
     if (self->lock == NULL) PyErr_NoMemory();
     bool ready = self->lock != NULL && ptio_judging_init(&self->judging, judge) == 0 &&
+                 read_members(members, &options.members) == 0 &&
                  read_allow(allow, &allow_names, &options.allow_count) == 0;
     options.allow = allow_names;
-    if (!ready || open_checkpoint(self, &options) < 0) Py_CLEAR(self);
+    if (!ready || (open_checkpoint(self, &options) < 0 && (!lenient || keep_error(self) < 0))) Py_CLEAR(self);
     PyMem_Free(allow_names);
     return (PyObject *)self;
 }
@@ -76,11 +108,13 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
 static int checkpoint_traverse(ptio_checkpoint_object *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->source);
+    Py_VISIT(self->error);
     return ptio_judging_traverse(&self->judging, visit, arg);
 }
 
 static int checkpoint_clear(ptio_checkpoint_object *self) {
     ptio_judging_clear(&self->judging);
+    Py_CLEAR(self->error);
     return 0;
 }
 
@@ -93,6 +127,8 @@ static void checkpoint_dealloc(ptio_checkpoint_object *self) {
     Py_CLEAR(self->source);
     Py_CLEAR(self->encoding);
     Py_CLEAR(self->path);
+    Py_CLEAR(self->members);
+    Py_CLEAR(self->error);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -100,19 +136,54 @@ static void checkpoint_dealloc(ptio_checkpoint_object *self) {
 /* --- build and check ----------------------------------------------------------------------- */
 
 static int check_open(const ptio_checkpoint_object *self) {
+    if (self->error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(self->error), self->error);
+        return -1;
+    }
     if (self->source->open) return 0;
     PyErr_SetString(PyExc_ValueError, "the file of this checkpoint is closed");
     return -1;
 }
 
-/* ring NULL: values of NumPy. */
+/* The node that a TensorInfo is of. */
+int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *out) {
+    const ptio_graph *graph = &self->checkpoint.graph;
+    unsigned long long ref = PyLong_AsUnsignedLongLong(number);
+    if (ref == (unsigned long long)-1 && PyErr_Occurred()) return -1;
+    if (check_open(self) < 0) return -1;
+    if (ref < PTIO_FIRST_FREE_NODE || ref >= graph->count || !(graph->nodes[ref].flags & PTIO_F_NEEDED) ||
+        ptio_is_fill(&graph->nodes[ref])) {
+        PyErr_Format(PyExc_ValueError, "the checkpoint has no tensor %llu", ref);
+        return -1;
+    }
+    *out = (ptio_ref)ref;
+    return 0;
+}
+
+/* A node and all that it is made of; the whole object for None. */
+static int choose_part(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *root,
+                       ptio_part *part) {
+    ptio_error err;
+    if (check_open(self) < 0) return -1;
+    *root = self->checkpoint.graph.root;
+    *part = (ptio_part){.refs = NULL};
+    if (number == Py_None) return 0;
+    if (ptio_checkpoint_node(self, number, root) < 0) return -1;
+    if (ptio_graph_part(&self->checkpoint.graph, *root, part, &err) == PTIO_OK) return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+/* ring NULL: values of NumPy. node: None, or a number of a TensorInfo. */
 static PyObject *read_and_build(ptio_checkpoint_object *self, const ptio_read_options *options,
-                                ptio_ring *ring) {
+                                ptio_ring *ring, PyObject *node) {
     ptio_state *state = ptio_state_of_type(Py_TYPE(self));
     const char *encoding = PyUnicode_AsUTF8(self->encoding);
     ptio_loaded loaded;
-    if (encoding == NULL || check_open(self) < 0) return NULL;
-    if (ptio_storages_load(self, state, options, ring != NULL && ring->without_data, &loaded) < 0)
+    ptio_part part;
+    ptio_ref root;
+    if (encoding == NULL || choose_part(self, node, &root, &part) < 0) return NULL;
+    if (ptio_storages_load(self, state, options, ring != NULL && ring->without_data, part, &loaded) < 0)
         return NULL;
     ptio_builder builder = {.state = state,
                             .c = &self->checkpoint,
@@ -123,7 +194,7 @@ static PyObject *read_and_build(ptio_checkpoint_object *self, const ptio_read_op
                             .judging = &self->judging,
                             .encoding = encoding,
                             .path = self->path};
-    PyObject *result = ptio_build(&builder);
+    PyObject *result = ptio_build(&builder, root);
     ptio_storages_release(&loaded);
     return result;
 }
@@ -132,8 +203,11 @@ static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, 
     static char *names[] = {"verify", "private", "threads", "progress", NULL};
     ptio_read_options options;
     ptio_ticker ticker;
-    if (!ptio_parse_read_options(args, kwargs, "$OpIO:build", names, &options, &ticker)) return NULL;
-    return read_and_build(self, &options, NULL);
+    PyObject *node, *nothing;
+    if (!PyArg_ParseTuple(args, "O:build", &node) || (nothing = PyTuple_New(0)) == NULL) return NULL;
+    bool parsed = ptio_parse_read_options(nothing, kwargs, "$OpIO:build", names, &options, &ticker);
+    Py_DECREF(nothing);
+    return parsed ? read_and_build(self, &options, NULL, node) : NULL;
 }
 
 static PyObject *checkpoint_build_torch(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
@@ -141,21 +215,41 @@ static PyObject *checkpoint_build_torch(ptio_checkpoint_object *self, PyObject *
     ptio_read_options options;
     ptio_ticker ticker;
     ptio_ring ring;
-    PyObject *object, *without_data, *nothing = NULL, *result = NULL;
-    if (PyTuple_GET_SIZE(args) != 2 || self->judging.judge == NULL) {
-        PyErr_SetString(PyExc_TypeError, "build_torch(ring, without_data, ...) of a checkpoint for torch");
+    PyObject *object, *node, *nothing, *result = NULL;
+    int without_data;
+    if (!PyArg_ParseTuple(args, "OpO:build_torch", &object, &without_data, &node)) return NULL;
+    if (self->judging.judge == NULL && node == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "build_torch() of a checkpoint that was not opened for torch");
         return NULL;
     }
-    object = PyTuple_GET_ITEM(args, 0);
-    without_data = PyTuple_GET_ITEM(args, 1);
     if ((nothing = PyTuple_New(0)) == NULL) return NULL;
     bool parsed = ptio_parse_read_options(nothing, kwargs, "$OpIO:build_torch", names, &options, &ticker);
     Py_DECREF(nothing);
     if (!parsed) return NULL;
-    if (ptio_ring_init(&ring, object, without_data == Py_True) == 0 &&
-        ptio_ring_check_places(&ring, &self->checkpoint) == 0)
-        result = read_and_build(self, &options, &ring);
+    if (ptio_ring_init(&ring, object, without_data) == 0 &&
+        (node != Py_None || ptio_ring_check_places(&ring, &self->checkpoint) == 0))
+        result = read_and_build(self, &options, &ring, node);
     ptio_ring_clear(&ring);
+    return result;
+}
+
+/* The object with other objects in the place of its tensors. */
+static PyObject *checkpoint_build_tree(ptio_checkpoint_object *self, PyObject *infos) {
+    const char *encoding = PyUnicode_AsUTF8(self->encoding);
+    ptio_loaded loaded = {.count = 0};
+    if (!PyDict_Check(infos)) return PyErr_Format(PyExc_TypeError, "build_tree takes a dict");
+    if (encoding == NULL || check_open(self) < 0) return NULL;
+    ptio_builder builder = {.state = ptio_state_of_type(Py_TYPE(self)),
+                            .c = &self->checkpoint,
+                            .graph = &self->checkpoint.graph,
+                            .loaded = &loaded,
+                            .values = &ptio_info_values,
+                            .infos = infos,
+                            .judging = &self->judging,
+                            .encoding = encoding,
+                            .path = self->path};
+    PyObject *result = ptio_build(&builder, self->checkpoint.graph.root);
+    ptio_storages_release(&loaded);
     return result;
 }
 
@@ -168,7 +262,7 @@ static PyObject *checkpoint_check(ptio_checkpoint_object *self, PyObject *args, 
     ptio_error err = {0};
     ptio_status status;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$IO:check", names, &threads, &progress)) return NULL;
-    if (check_open(self) < 0) return NULL;
+    if (self->error == NULL && check_open(self) < 0) return NULL;
     ptio_ticker ticker = {progress == Py_None ? NULL : progress};
     ptio_read_options options = {.threads = threads, .tick = ptio_tick, .tick_context = &ticker};
     Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
@@ -191,21 +285,39 @@ static PyObject *checkpoint_records(ptio_checkpoint_object *self, PyObject *unus
     return ptio_list_records(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint);
 }
 
-static PyObject *checkpoint_tensors(ptio_checkpoint_object *self, PyObject *unused) {
+static PyObject *checkpoint_tensors(ptio_checkpoint_object *self, PyObject *args) {
+    int composites;
+    if (!PyArg_ParseTuple(args, "p:tensors", &composites)) return NULL;
+    if (self->error != NULL) return PyList_New(0);
+    return ptio_list_tensors(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, composites);
+}
+
+static PyObject *checkpoint_globals(ptio_checkpoint_object *self, PyObject *unused) {
     (void)unused;
-    return ptio_list_tensors(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint);
+    return ptio_list_globals(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, &self->limits);
 }
 
 static PyObject *checkpoint_leaves(ptio_checkpoint_object *self, PyObject *args) {
     Py_ssize_t limit;
     if (!PyArg_ParseTuple(args, "n:leaves", &limit)) return NULL;
+    if (self->error != NULL) return PyList_New(0);
     return ptio_list_leaves(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, limit);
 }
 
 static PyObject *checkpoint_format(ptio_checkpoint_object *self, void *closure) {
-    (void)self;
     (void)closure;
-    return PyUnicode_FromString("zip");
+    return PyUnicode_FromString(self->checkpoint.kind == PTIO_FILE_BARE_PICKLE ? "pickle" : "zip");
+}
+
+static PyObject *checkpoint_error(ptio_checkpoint_object *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(self->error == NULL ? Py_None : self->error);
+}
+
+static PyObject *checkpoint_pickle(ptio_checkpoint_object *self, void *closure) {
+    (void)closure;
+    return PyBytes_FromStringAndSize((const char *)self->checkpoint.pickle,
+                                     (Py_ssize_t)self->checkpoint.pickle_size);
 }
 
 static PyObject *checkpoint_byteorder(ptio_checkpoint_object *self, void *closure) {
@@ -233,22 +345,37 @@ static PyObject *checkpoint_has_composites(ptio_checkpoint_object *self, void *c
 
 static PyMethodDef checkpoint_methods[] = {
     {"build", (PyCFunction)(void (*)(void))checkpoint_build, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("build($self, *, verify, private, threads, progress)\n--\n\nMakes the object.")},
+     PyDoc_STR("build($self, node, /, *, verify, private, threads, progress)\n--\n\n"
+               "Makes the object, or one tensor of it.")},
+    {"build_tree", (PyCFunction)checkpoint_build_tree, METH_O,
+     PyDoc_STR("build_tree($self, infos, /)\n--\n\nMakes the object, with infos in the place of tensors.")},
+    {"place", (PyCFunction)ptio_checkpoint_place, METH_O,
+     PyDoc_STR("place($self, node, /)\n--\n\nWhere the storage of a tensor is in the file.")},
+    {"gather", (PyCFunction)ptio_checkpoint_gather, METH_VARARGS,
+     PyDoc_STR(
+         "gather($self, node, begin, strides, out, verify, /)\n--\n\nReads some elements of a storage.")},
+    {"advise", (PyCFunction)ptio_checkpoint_advise, METH_VARARGS,
+     PyDoc_STR("advise($self, node, needed, /)\n--\n\nBrings a storage into memory, or out of it.")},
     {"build_torch", (PyCFunction)(void (*)(void))checkpoint_build_torch, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("build_torch($self, ring, without_data, /, *, verify, private, threads, progress)\n--\n\n"
-               "Makes the object, of torch's values.")},
+     PyDoc_STR(
+         "build_torch($self, ring, without_data, node, /, *, verify, private, threads, progress)\n--\n\n"
+         "Makes the object, of torch's values.")},
     {"check", (PyCFunction)(void (*)(void))checkpoint_check, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("check($self, *, threads, progress)\n--\n\nProves every member and its CRC-32.")},
     {"records", (PyCFunction)checkpoint_records, METH_NOARGS,
      PyDoc_STR("records($self)\n--\n\nMembers of the archive, in directory order.")},
-    {"tensors", (PyCFunction)checkpoint_tensors, METH_NOARGS,
-     PyDoc_STR("tensors($self)\n--\n\nTensors with their paths, without reading them.")},
+    {"tensors", (PyCFunction)checkpoint_tensors, METH_VARARGS,
+     PyDoc_STR("tensors($self, composites, /)\n--\n\nTensors with their paths, without reading them.")},
+    {"globals", (PyCFunction)checkpoint_globals, METH_NOARGS,
+     PyDoc_STR("globals($self)\n--\n\nClasses and functions that the pickle names.")},
     {"leaves", (PyCFunction)checkpoint_leaves, METH_VARARGS,
      PyDoc_STR("leaves($self, limit)\n--\n\nThe first values that are no tensors, with their paths.")},
     {NULL}};
 
 static PyGetSetDef checkpoint_getset[] = {
-    {"format", (getter)checkpoint_format, NULL, "\"zip\".", NULL},
+    {"format", (getter)checkpoint_format, NULL, "\"zip\" or \"pickle\".", NULL},
+    {"error", (getter)checkpoint_error, NULL, "Why a lenient one has no tensors, or None.", NULL},
+    {"pickle", (getter)checkpoint_pickle, NULL, "The pickle.", NULL},
     {"byteorder", (getter)checkpoint_byteorder, NULL, "\"little\" or \"big\".", NULL},
     {"has_composites", (getter)checkpoint_has_composites, NULL, "Whether there are sparse or nested tensors.",
      NULL},

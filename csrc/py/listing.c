@@ -98,45 +98,120 @@ static ptio_tensor tensor_of_storage(const ptio_checkpoint *c, uint32_t number, 
         .storage = number, .dtype = storage->dtype, .ndim = 1, .elements = (uint64_t)dims[0]};
 }
 
-static PyObject *tensor_row(tensor_listing *l, PyObject *path, const char *kind, const ptio_tensor *t,
-                            const int64_t *sizes, const int64_t *strides) {
-    const ptio_checkpoint *c = l->c;
+static uint64_t bytes_of(const ptio_tensor *t) {
+    const ptio_dtype_info *info = ptio_dtype_get(t->dtype);
+    return (t->elements + info->per_item - 1) / info->per_item * info->item_bytes;
+}
+
+/* Fields of a TensorInfo; steals path. */
+static PyObject *tensor_row(const ptio_checkpoint *c, PyObject *path, const char *kind, const ptio_tensor *t,
+                            const int64_t *sizes, const int64_t *strides, ptio_ref ref) {
     const ptio_dtype_info *info = ptio_dtype_get(t->dtype);
     const ptio_storage *s = t->storage == PTIO_NO_STORAGE ? NULL : &c->storages[t->storage];
     bool has_record = s != NULL && s->record != PTIO_NO_RECORD;
     PyObject *key = s == NULL ? Py_NewRef(Py_None) : node_text(c, s->key);
     PyObject *location = s == NULL ? PyUnicode_FromString("meta") : node_text(c, s->location);
     PyObject *record = has_record ? record_name(c, s->record) : Py_NewRef(Py_None);
-    uint64_t bytes = (t->elements + info->per_item - 1) / info->per_item * info->item_bytes;
-    return Py_BuildValue("NssNNKKNKNNN", path, kind, info->torch_name, ptio_int_tuple(sizes, t->ndim),
+    return Py_BuildValue("NssNNKKNKNNNI", path, kind, info->torch_name, ptio_int_tuple(sizes, t->ndim),
                          ptio_int_tuple(strides, t->ndim), (unsigned long long)t->offset,
-                         (unsigned long long)bytes, key, (unsigned long long)(s == NULL ? 0 : s->bytes),
-                         location, PyBool_FromLong(t->flags & PTIO_T_REQUIRES_GRAD), record);
+                         (unsigned long long)bytes_of(t), key, (unsigned long long)(s == NULL ? 0 : s->bytes),
+                         location, PyBool_FromLong(t->flags & PTIO_T_REQUIRES_GRAD), record,
+                         (unsigned int)ref);
+}
+
+/* --- composites: sparse and nested tensors ------------------------------------------------- */
+
+/* The sizes of a sparse tensor, which stand behind its values. */
+static PyObject *sparse_shape(const ptio_checkpoint *c, const ptio_node *node) {
+    const ptio_graph *graph = &c->graph;
+    const ptio_node *arguments = &graph->nodes[node->b];
+    const ptio_node *parts = &graph->nodes[ptio_follow(graph, graph->refs[arguments->first + 1])];
+    const ptio_node *size = NULL;
+    for (uint32_t i = 0; i < parts->count; i++) {
+        const ptio_node *item = &graph->nodes[ptio_follow(graph, graph->refs[parts->first + i])];
+        if (item->kind == PTIO_N_MADE && item->b != PTIO_NODE_NONE) { /* torch.Size(tuple) */
+            const ptio_node *call = &graph->nodes[item->b];
+            if (call->count == 1) item = &graph->nodes[ptio_follow(graph, graph->refs[call->first])];
+        }
+        if (item->kind == PTIO_N_TUPLE) size = item;
+    }
+    PyObject *shape = PyTuple_New(size == NULL ? 0 : size->count);
+    for (uint32_t i = 0; shape != NULL && size != NULL && i < size->count; i++) {
+        const ptio_node *item = &graph->nodes[ptio_follow(graph, graph->refs[size->first + i])];
+        PyObject *value = PyLong_FromLongLong(item->kind == PTIO_N_INT ? item->integer : 0);
+        if (value == NULL)
+            Py_CLEAR(shape);
+        else
+            PyTuple_SET_ITEM(shape, i, value);
+    }
+    return shape;
+}
+
+/* Fields of a TensorInfo; steals path. The values come last in a sparse tensor, first in others. */
+static PyObject *composite_row(const ptio_checkpoint *c, PyObject *path, ptio_ref ref) {
+    const ptio_node *node = &c->graph.nodes[ref];
+    bool sparse = node->sub == PTIO_MAKE_REBUILD_SPARSE;
+    const ptio_tensor *values = NULL;
+    uint64_t bytes = 0;
+    ptio_part part;
+    ptio_error err;
+    if (ptio_graph_part(&c->graph, ref, &part, &err) != PTIO_OK) {
+        Py_DECREF(path);
+        return PyErr_NoMemory();
+    }
+    for (size_t i = 0; i < part.count; i++) {
+        const ptio_node *item = &c->graph.nodes[part.refs[i]];
+        if (item->kind != PTIO_N_TENSOR) continue;
+        if (sparse || values == NULL) values = &c->tensors[item->a];
+        bytes += bytes_of(&c->tensors[item->a]);
+    }
+    ptio_free(part.refs);
+    const char *dtype = values == NULL ? "" : ptio_dtype_get(values->dtype)->torch_name;
+    return Py_BuildValue("NssN()iKOisOOI", path, sparse ? "sparse" : "nested", dtype,
+                         sparse ? sparse_shape(c, node) : PyTuple_New(0), 0, (unsigned long long)bytes,
+                         Py_None, 0, "cpu", Py_False, Py_None, (unsigned int)ref);
+}
+
+static bool is_composite(const ptio_node *node) {
+    return node->kind == PTIO_N_MADE && node->sub >= PTIO_MAKE_REBUILD_SPARSE &&
+           node->sub <= PTIO_MAKE_REBUILD_JAGGED;
+}
+
+PyObject *ptio_tensor_info(ptio_state *state, const ptio_checkpoint *c, PyObject *path, ptio_ref ref) {
+    const ptio_node *node = &c->graph.nodes[ref];
+    PyObject *row;
+    if (is_composite(node)) {
+        row = composite_row(c, path, ref);
+    } else if (node->kind == PTIO_N_STORAGE) {
+        int64_t dims[2];
+        ptio_tensor whole = tensor_of_storage(c, node->a, dims);
+        row = tensor_row(c, path, "storage", &whole, &dims[0], &dims[1], ref);
+    } else {
+        const ptio_tensor *t = &c->tensors[node->a];
+        row = tensor_row(c, path, kind_of(t), t, ptio_tensor_sizes(c, t), ptio_tensor_strides(c, t), ref);
+    }
+    PyObject *info = row == NULL ? NULL : PyObject_Call(state->tensor_info_type, row, NULL);
+    Py_XDECREF(row);
+    return info;
 }
 
 static ptio_status add_tensor(void *context, const ptio_step *path, size_t length, ptio_ref ref,
                               ptio_error *err) {
     tensor_listing *l = context;
     const ptio_node *node = &l->c->graph.nodes[ref];
-    if (!ptio_is_tensor_leaf(node)) return PTIO_OK;
-    PyObject *names = path_object(l->c, path, length), *row;
-    if (names == NULL) return ptio_python_failed(err);
-    if (node->kind == PTIO_N_STORAGE) {
-        int64_t dims[2];
-        ptio_tensor whole = tensor_of_storage(l->c, node->a, dims);
-        row = tensor_row(l, names, "storage", &whole, &dims[0], &dims[1]);
-    } else {
-        const ptio_tensor *t = &l->c->tensors[node->a];
-        row = tensor_row(l, names, kind_of(t), t, ptio_tensor_sizes(l->c, t), ptio_tensor_strides(l->c, t));
-    }
-    return append_row(l->list, l->state->tensor_info_type, row) < 0 ? ptio_python_failed(err) : PTIO_OK;
+    if (!ptio_is_tensor_leaf(node) && !is_composite(node)) return PTIO_OK;
+    PyObject *names = path_object(l->c, path, length);
+    PyObject *info = names == NULL ? NULL : ptio_tensor_info(l->state, l->c, names, ref);
+    int status = info == NULL ? -1 : PyList_Append(l->list, info);
+    Py_XDECREF(info);
+    return status < 0 ? ptio_python_failed(err) : PTIO_OK;
 }
 
-PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *c) {
+PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *c, bool composites) {
     tensor_listing listing = {state, c, PyList_New(0)};
     ptio_error err = {0};
     if (listing.list == NULL) return NULL;
-    if (ptio_walk_leaves(c, add_tensor, &listing, &err) != PTIO_OK) {
+    if (ptio_walk_leaves(c, composites, add_tensor, &listing, &err) != PTIO_OK) {
         ptio_raise(state, &err, NULL, NULL);
         Py_CLEAR(listing.list);
     }
@@ -154,7 +229,9 @@ typedef struct {
 static ptio_status add_leaf(void *context, const ptio_step *path, size_t length, ptio_ref ref,
                             ptio_error *err) {
     leaf_listing *l = context;
-    if (ptio_is_tensor_leaf(&l->c->graph.nodes[ref]) || PyList_GET_SIZE(l->list) >= l->limit) return PTIO_OK;
+    const ptio_node *node = &l->c->graph.nodes[ref];
+    if (ptio_is_tensor_leaf(node) || is_composite(node) || PyList_GET_SIZE(l->list) >= l->limit)
+        return PTIO_OK;
     PyObject *names = path_object(l->c, path, length);
     PyObject *value = names == NULL ? NULL : plain_object(l->c, ref);
     PyObject *row = value == NULL ? NULL : PyTuple_Pack(2, names, value);
@@ -169,11 +246,75 @@ PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *c, Py_ssize
     leaf_listing listing = {c, PyList_New(0), limit};
     ptio_error err = {0};
     if (listing.list == NULL) return NULL;
-    if (ptio_walk_leaves(c, add_leaf, &listing, &err) != PTIO_OK) {
+    if (ptio_walk_leaves(c, true, add_leaf, &listing, &err) != PTIO_OK) {
         ptio_raise(state, &err, NULL, NULL);
         Py_CLEAR(listing.list);
     }
     return listing.list;
+}
+
+/* --- trees ------------------------------------------------------------------------------------- */
+
+/* The caller's object for a tensor, or its row where the caller has none. */
+static PyObject *info_of(ptio_builder *b, const ptio_node *node) {
+    ptio_ref ref = (ptio_ref)(node - b->graph->nodes);
+    PyObject *number = PyLong_FromUnsignedLong(ref);
+    PyObject *info = number == NULL ? NULL : PyDict_GetItemWithError(b->infos, number);
+    Py_XDECREF(number);
+    if (info != NULL) return Py_NewRef(info);
+    if (PyErr_Occurred()) return NULL;
+    PyObject *path = PyTuple_New(0);
+    return path == NULL ? NULL : ptio_tensor_info(b->state, b->c, path, ref);
+}
+
+static PyObject *info_of_made(ptio_builder *b, const ptio_node *node) {
+    return is_composite(node) ? info_of(b, node) : ptio_build_made(b, node);
+}
+
+static PyObject *numpy_dtype(ptio_builder *b, ptio_dtype dtype) { return ptio_numpy_values.dtype(b, dtype); }
+
+static PyObject *numpy_global(ptio_builder *b, ptio_ref ref) { return ptio_numpy_values.global(b, ref); }
+
+const ptio_values ptio_info_values = {info_of, info_of, numpy_dtype, numpy_global, info_of_made};
+
+/* --- globals ------------------------------------------------------------------------------------ */
+
+/* Reads the pickle once more, as far as it goes: a broken one has named something, too. */
+PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const ptio_limits *limits) {
+    ptio_parse_options options = {.max_nodes = limits->objects,
+                                  .max_bytes = ptio_limit_for_file(limits->object_bytes, c->file_size),
+                                  .old_calls = true,
+                                  .new_calls = true};
+    ptio_graph graph;
+    ptio_error err = {0};
+    ptio_status status;
+    PyObject *list = PyList_New(0);
+    if (c->pickle == NULL || list == NULL) return list;
+    Py_BEGIN_ALLOW_THREADS status = ptio_pickle_parse(c->pickle, c->pickle_size, &options, &graph, &err);
+    Py_END_ALLOW_THREADS if (status == PTIO_E_NO_MEMORY) {
+        ptio_graph_free(&graph);
+        Py_DECREF(list);
+        ptio_raise(state, &err, NULL, NULL);
+        return NULL;
+    }
+    for (size_t i = 0; list != NULL && i < graph.global_count; i++) {
+        const uint8_t *module, *name;
+        size_t module_size, name_size;
+        ptio_global_name(&graph, graph.globals[i].node, &module, &module_size, &name, &name_size);
+        uint32_t global = ptio_global_find(module, module_size, name, name_size);
+        bool known = global != PTIO_NO_GLOBAL;
+        bool data = known && ptio_global_get(global)->role == PTIO_ROLE_INERT;
+        PyObject *row =
+            Py_BuildValue("NNKs", ptio_shown_text(module, module_size), ptio_shown_text(name, name_size),
+                          (unsigned long long)graph.globals[i].offset,
+                          data    ? "data"
+                          : known ? "allowed"
+                                  : "unknown");
+        if (row == NULL || PyList_Append(list, row) < 0) Py_CLEAR(list);
+        Py_XDECREF(row);
+    }
+    ptio_graph_free(&graph);
+    return list;
 }
 
 /* --- findings ---------------------------------------------------------------------------------- */

@@ -54,7 +54,7 @@ static int add_named_tuples(PyObject *module, ptio_state *state) {
     state->record_type = make_named_tuple("Record", "name offset compressed_size size crc32 method");
     state->tensor_info_type = make_named_tuple(
         "TensorInfo", "path kind dtype shape stride storage_offset nbytes storage storage_nbytes "
-                      "location requires_grad record");
+                      "location requires_grad record node");
     state->finding_type = make_named_tuple("Finding", "exception kind message record offset");
     if (!state->record_type || !state->tensor_info_type || !state->finding_type) return -1;
     if (PyModule_AddObjectRef(module, "Record", state->record_type) < 0) return -1;
@@ -93,7 +93,24 @@ static int module_clear(PyObject *module) {
 
 static void module_free(void *module) { ptio_state_clear(PyModule_GetState(module)); }
 
+/* What a file is, from its first bytes. */
+static PyObject *sniff(PyObject *module, PyObject *args) {
+    static const char *const kinds[] = {"zip", "legacy", "tar", "pickle", "safetensors", "other"};
+    ptio_state *state = PyModule_GetState(module);
+    PyObject *source;
+    ptio_sniffed file;
+    ptio_error err = {0};
+    if (!PyArg_ParseTuple(args, "O!:sniff", state->source_type, &source)) return NULL;
+    if (!((ptio_source_object *)source)->open) return PyErr_Format(PyExc_ValueError, "the source is closed");
+    if (ptio_sniff(&((ptio_source_object *)source)->source, &file, &err) != PTIO_OK) {
+        ptio_raise(state, &err, NULL, NULL);
+        return NULL;
+    }
+    return Py_BuildValue("ss", kinds[file.kind], file.name);
+}
+
 static PyMethodDef module_methods[] = {
+    {"sniff", sniff, METH_VARARGS, PyDoc_STR("sniff(source, /)\n--\n\nWhat kind of file this is.")},
     {"versions", versions, METH_NOARGS, PyDoc_STR("versions()\n--\n\nVersions of the C libraries.")},
     {"dtypes", dtypes, METH_NOARGS, PyDoc_STR("dtypes()\n--\n\nThe rows of dtypes.def.")},
     {"collect", ptio_collect_described, METH_VARARGS,

@@ -22,6 +22,7 @@
 
 #include "../core/arena.h"
 #include "../core/checkpoint.h"
+#include "../core/graph_walk.h"
 #include "../core/memory.h"
 #include "../core/pickle_parse.h"
 #include "../core/record_read.h"
@@ -100,6 +101,8 @@ typedef struct {
     ptio_limits limits;
     PyObject *encoding;      /* str */
     PyObject *path;          /* str or None */
+    PyObject *members;       /* tuple that owns the names in checkpoint.members, or None */
+    PyObject *error;         /* why there is no graph, of a lenient one; else NULL */
     PyThread_type_lock lock; /* over the index while records are proven and read */
 } ptio_checkpoint_object;
 
@@ -141,9 +144,15 @@ PyObject *ptio_storage_dlpack_device(ptio_storage_object *self, PyObject *unused
 /* --- listing.c ----------------------------------------------------------------------------- */
 
 PyObject *ptio_list_records(ptio_state *state, const ptio_checkpoint *checkpoint);
-PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *checkpoint);
+PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *checkpoint, bool composites);
+/* Row of one tensor or storage; path is stolen. */
+PyObject *ptio_tensor_info(ptio_state *state, const ptio_checkpoint *checkpoint, PyObject *path,
+                           ptio_ref ref);
 /* The first `limit` leaves that are no tensors: [(path, value)]. */
 PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *checkpoint, Py_ssize_t limit);
+/* What the pickle names, in stream order, also where opening has failed: [(module, name, offset,
+ * "allowed", "data" or "unknown")]. */
+PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *checkpoint, const ptio_limits *limits);
 PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *checkpoint,
                              const ptio_record_verdict *verdicts);
 
@@ -151,25 +160,33 @@ PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *checkpoin
 
 /* The storages of a load, by number. */
 typedef struct {
-    ptio_arena arena;    /* of the tables below, and of the builder's */
+    ptio_part part;      /* nodes to build; without refs: all that the result needs */
+    ptio_arena arena;    /* of the tables below, and of the builder's, unless it is a part */
+    void *tables[3];     /* those below */
     ptio_wanted *wanted; /* one for each storage that is read */
-    uint32_t *wanted_of; /* storage -> index into wanted, or PTIO_NO_STORAGE */
+    uint32_t *wanted_of; /* storage -> index into wanted, plus 1; 0: it is not read */
     PyObject **objects;  /* storage -> Storage, or NULL until it is asked for */
     size_t count, storage_count;
+    bool swaps; /* some of them are in the other byte order */
 } ptio_loaded;
+
+static inline ptio_wanted *ptio_wanted_of(const ptio_loaded *loaded, uint32_t storage) {
+    return &loaded->wanted[loaded->wanted_of[storage] - 1];
+}
 
 typedef struct ptio_builder ptio_builder;
 
 /* The values that differ between NumPy and torch: each returns a new reference. */
 typedef struct {
     PyObject *(*tensor)(ptio_builder *builder, const ptio_node *node);
-    PyObject *(*storage)(ptio_builder *builder, uint32_t storage);
+    PyObject *(*storage)(ptio_builder *builder, const ptio_node *node);
     PyObject *(*dtype)(ptio_builder *builder, ptio_dtype dtype);
     PyObject *(*global)(ptio_builder *builder, ptio_ref ref); /* MARKER, NAMED */
     PyObject *(*made)(ptio_builder *builder, const ptio_node *node);
 } ptio_values;
 
 extern const ptio_values ptio_numpy_values, ptio_torch_values;
+extern const ptio_values ptio_info_values; /* a TensorInfo in the place of each tensor */
 
 /* What ptio.torch hands in for one load; see ptio/torch/_ring.py for each. */
 typedef struct {
@@ -191,6 +208,7 @@ struct ptio_builder {
     ptio_loaded *loaded;
     const ptio_values *values;
     ptio_ring *ring;             /* of torch's values */
+    PyObject *infos;             /* of a tree: {node: object} */
     const ptio_judging *judging; /* of torch's values */
     PyObject **objects;          /* node -> its value, owned */
     const char *encoding;
@@ -208,9 +226,17 @@ ptio_status ptio_tick(void *ticker, uint64_t done, uint64_t total, ptio_error *e
 bool ptio_parse_read_options(PyObject *args, PyObject *kwargs, const char *format, char **names,
                              ptio_read_options *options, ptio_ticker *ticker);
 
-/* storages.c: reads what the result needs, with the GIL released. Without data it only proves. */
+/* tensor_access.c: methods of Checkpoint for single tensors. */
+PyObject *ptio_checkpoint_place(ptio_checkpoint_object *self, PyObject *node);
+PyObject *ptio_checkpoint_gather(ptio_checkpoint_object *self, PyObject *args);
+PyObject *ptio_checkpoint_advise(ptio_checkpoint_object *self, PyObject *args);
+/* checkpoint_type.c: the node with the number that a TensorInfo gives, of an open checkpoint. */
+int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *out);
+
+/* storages.c: reads what the result, or a part of it, needs, with the GIL released. Without data
+ * it only proves. Takes part.refs over, also when it fails. */
 int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const ptio_read_options *options,
-                       bool without_data, ptio_loaded *loaded);
+                       bool without_data, ptio_part part, ptio_loaded *loaded);
 void ptio_storages_release(ptio_loaded *loaded);
 /* Borrowed Storage object. */
 ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage);
@@ -225,8 +251,8 @@ PyObject *ptio_build_foreign(ptio_builder *builder, const ptio_node *node);
 PyObject *ptio_build_foreign_call(ptio_builder *builder, const ptio_node *node);
 int ptio_fill_foreign(ptio_builder *builder, PyObject *target, const ptio_node *fill);
 
-/* build.c: the whole object, a new reference. */
-PyObject *ptio_build(ptio_builder *builder);
+/* build.c: the whole object, or the one that builder->loaded->part is for; a new reference. */
+PyObject *ptio_build(ptio_builder *builder, ptio_ref root);
 /* build_calls.c: the result of a vetted call; a fill of one. */
 PyObject *ptio_build_made(ptio_builder *builder, const ptio_node *node);
 PyObject *ptio_build_opaque(ptio_builder *builder, ptio_ref ref);

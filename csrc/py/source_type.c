@@ -175,6 +175,19 @@ static PyObject *source_from_file(PyTypeObject *type, PyObject *args) {
     return finish(self, PTIO_OK, NULL, NULL);
 }
 
+static PyObject *source_part(ptio_source_object *self, PyObject *args) {
+    unsigned long long offset, size;
+    ptio_error err = {0};
+    if (!PyArg_ParseTuple(args, "KK:part", &offset, &size)) return NULL;
+    if (!self->open) return PyErr_Format(PyExc_ValueError, "the source is closed");
+    ptio_source_object *part = source_alloc(Py_TYPE(self), self->owner);
+    if (part == NULL) return NULL;
+    part->base = self->base;
+    ptio_status status = ptio_source_part(&self->source, offset, size, &part->source, &err);
+    if (status == PTIO_OK && part->source.read_at != NULL) part->source.context = part;
+    return finish(part, status, &err, NULL);
+}
+
 static PyObject *source_close(ptio_source_object *self, PyObject *unused) {
     (void)unused;
     if (self->open) ptio_source_close(&self->source);
@@ -222,6 +235,8 @@ static PyMethodDef source_methods[] = {
      PyDoc_STR("from_bytes(data, base)\n--\n\nBytes, borrowed, from base on.")},
     {"from_file", (PyCFunction)source_from_file, METH_VARARGS | METH_CLASS,
      PyDoc_STR("from_file(file, base, size)\n--\n\nAn object with seek() and readinto() or read().")},
+    {"part", (PyCFunction)source_part, METH_VARARGS,
+     PyDoc_STR("part(offset, size)\n--\n\nA run of these bytes as a source of its own.")},
     {"close", (PyCFunction)source_close, METH_NOARGS,
      PyDoc_STR("close()\n--\n\nCloses the file; arrays keep their mapping.")},
     {NULL}};

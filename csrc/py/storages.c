@@ -40,55 +40,58 @@ bool ptio_parse_read_options(PyObject *args, PyObject *kwargs, const char *forma
     return true;
 }
 
-static void mark_needed(const ptio_checkpoint *c, uint8_t *needed) {
-    for (size_t i = PTIO_FIRST_FREE_NODE; i < c->graph.count; i++) {
-        const ptio_node *node = &c->graph.nodes[i];
-        if (!(node->flags & PTIO_F_NEEDED)) continue;
-        if (node->kind == PTIO_N_STORAGE) needed[node->a] = 1;
-        if (node->kind == PTIO_N_TENSOR && c->tensors[node->a].storage != PTIO_NO_STORAGE)
-            needed[c->tensors[node->a].storage] = 1;
-    }
-}
-
-/* Memory for every table of the load, zeroed. */
-static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, uint8_t **needed,
-                            ptio_error *err) {
+/* Memory for every table of the load, zeroed. A part touches little of it, so there it is left
+ * to the system to make zeros of what is touched. */
+static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, ptio_error *err) {
     size_t count = c->storage_count + 1;
-    void *memory[4];
-    const size_t sizes[] = {sizeof *loaded->wanted, sizeof *loaded->wanted_of, sizeof *loaded->objects, 1};
-    PTIO_TRY(ptio_arena_reserve(&loaded->arena, 64 * count + sizeof(PyObject *) * c->graph.count, err));
-    for (size_t i = 0; i < 4; i++) {
-        PTIO_TRY(ptio_arena_alloc(&loaded->arena, count, sizes[i], &memory[i], err));
-        memset(memory[i], 0, count * sizes[i]);
+    const size_t sizes[] = {sizeof *loaded->wanted, sizeof *loaded->wanted_of, sizeof *loaded->objects};
+    bool whole = loaded->part.refs == NULL;
+    if (whole)
+        PTIO_TRY(ptio_arena_reserve(&loaded->arena, 64 * count + sizeof(PyObject *) * c->graph.count, err));
+    for (size_t i = 0; i < 3; i++) {
+        if (whole)
+            PTIO_TRY(ptio_arena_alloc(&loaded->arena, count, sizes[i], &loaded->tables[i], err));
+        else if ((loaded->tables[i] = ptio_alloc_zeroed(count, sizes[i])) == NULL)
+            return ptio_no_memory(err);
+        if (whole) memset(loaded->tables[i], 0, count * sizes[i]);
     }
+    loaded->wanted = loaded->tables[0];
+    loaded->wanted_of = loaded->tables[1];
+    loaded->objects = loaded->tables[2];
     loaded->storage_count = c->storage_count;
-    loaded->wanted = memory[0];
-    loaded->wanted_of = memory[1];
-    loaded->objects = memory[2];
-    *needed = memory[3];
     return PTIO_OK;
 }
 
+/* The storage of a node that needs one. */
+static void want(const ptio_checkpoint *c, ptio_loaded *loaded, const ptio_node *node) {
+    uint32_t number = node->kind == PTIO_N_STORAGE  ? node->a
+                      : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage
+                                                    : PTIO_NO_STORAGE;
+    if (number == PTIO_NO_STORAGE || loaded->wanted_of[number] != 0) return;
+    const ptio_storage *storage = &c->storages[number];
+    if (storage->record == PTIO_NO_RECORD || storage->bytes == 0) return;
+    loaded->wanted[loaded->count++] = (ptio_wanted){.record = storage->record,
+                                                    .alignment = storage->alignment,
+                                                    .needs_private = c->swap && storage->swap_bytes > 1};
+    loaded->wanted_of[number] = (uint32_t)loaded->count;
+    if (c->swap && storage->swap_bytes > 1) loaded->swaps = true;
+}
+
 static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_loaded *loaded, ptio_error *err) {
-    uint8_t *needed;
-    PTIO_TRY(allocate(c, loaded, &needed, err));
-    if (!without_data) mark_needed(c, needed);
-    for (uint32_t i = 0; i < c->storage_count; i++) {
-        const ptio_storage *storage = &c->storages[i];
-        loaded->wanted_of[i] = PTIO_NO_STORAGE;
-        if (!needed[i] || storage->record == PTIO_NO_RECORD || storage->bytes == 0) continue;
-        loaded->wanted_of[i] = (uint32_t)loaded->count;
-        loaded->wanted[loaded->count++] = (ptio_wanted){.record = storage->record,
-                                                        .alignment = storage->alignment,
-                                                        .needs_private = c->swap && storage->swap_bytes > 1};
-    }
+    const ptio_node *nodes = c->graph.nodes;
+    const ptio_part *part = &loaded->part;
+    PTIO_TRY(allocate(c, loaded, err));
+    if (without_data) return PTIO_OK;
+    for (size_t i = 0; i < part->count; i++) want(c, loaded, &nodes[part->refs[i]]);
+    for (size_t i = PTIO_FIRST_FREE_NODE; part->refs == NULL && i < c->graph.count; i++)
+        if (nodes[i].flags & PTIO_F_NEEDED) want(c, loaded, &nodes[i]);
     return PTIO_OK;
 }
 
 static void swap_all(const ptio_checkpoint *c, const ptio_loaded *loaded) {
     for (uint32_t i = 0; i < c->storage_count; i++)
-        if (loaded->wanted_of[i] != PTIO_NO_STORAGE && c->storages[i].swap_bytes > 1)
-            ptio_swap_items(loaded->wanted[loaded->wanted_of[i]].bytes, c->storages[i].bytes,
+        if (loaded->wanted_of[i] != 0 && c->storages[i].swap_bytes > 1)
+            ptio_swap_items(ptio_wanted_of(loaded, i)->bytes, c->storages[i].bytes,
                             c->storages[i].swap_bytes);
 }
 
@@ -106,16 +109,16 @@ static ptio_status read_all(ptio_checkpoint_object *self, const ptio_read_option
     PTIO_TRY(choose(c, without_data, loaded, err));
     PTIO_TRY(
         ptio_records_read(source, &c->index, loaded->wanted, loaded->count, &self->limits, options, err));
-    PTIO_TRY(prove_others(source, &c->index, err));
-    if (c->swap) swap_all(c, loaded);
+    if (loaded->part.refs == NULL) PTIO_TRY(prove_others(source, &c->index, err));
+    if (loaded->swaps) swap_all(c, loaded);
     return PTIO_OK;
 }
 
 int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const ptio_read_options *options,
-                       bool without_data, ptio_loaded *loaded) {
+                       bool without_data, ptio_part part, ptio_loaded *loaded) {
     ptio_error err = {0};
     ptio_status status;
-    memset(loaded, 0, sizeof *loaded);
+    *loaded = (ptio_loaded){.part = part};
     Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
     status = read_all(self, options, without_data, loaded, &err);
     PyThread_release_lock(self->lock);
@@ -128,6 +131,8 @@ int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const pt
 void ptio_storages_release(ptio_loaded *loaded) {
     for (size_t i = 0; i < loaded->count; i++) ptio_block_unref(loaded->wanted[i].block);
     for (size_t i = 0; i < loaded->storage_count; i++) Py_XDECREF(loaded->objects[i]);
+    for (size_t i = 0; loaded->part.refs != NULL && i < 3; i++) ptio_free(loaded->tables[i]);
+    ptio_free(loaded->part.refs);
     ptio_arena_free(&loaded->arena);
     memset(loaded, 0, sizeof *loaded);
 }
@@ -137,7 +142,7 @@ ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage) 
     if (*object == NULL && builder->c->storages[storage].bytes == 0)
         *object = ptio_storage_new(builder->state, NULL, NULL, 0);
     if (*object == NULL) {
-        ptio_wanted *wanted = &builder->loaded->wanted[builder->loaded->wanted_of[storage]];
+        ptio_wanted *wanted = ptio_wanted_of(builder->loaded, storage);
         ptio_block *block = wanted->block;
         wanted->block = NULL; /* the object owns it from here on */
         *object = ptio_storage_new(builder->state, block, wanted->bytes, builder->c->storages[storage].bytes);

@@ -81,7 +81,7 @@ def load(
     )
     with reporting(progress, "loading") as report, opened as checkpoint:
         return checkpoint.build(
-            verify=verify, private=mmap is False, threads=workers, progress=report
+            None, verify=verify, private=mmap is False, threads=workers, progress=report
         )
 
 

@@ -30,6 +30,8 @@ def open_checkpoint(
     judge: Judge | None = None,
     order: int = 0,
     for_torch: bool = False,
+    members: tuple[str, str, str] | None = None,
+    lenient: bool = False,
 ) -> Iterator[Checkpoint]:
     """The parsed and vetted checkpoint in `f`. Errors inside carry the name of the file."""
     with _open_source(f, mmap) as (source, path):
@@ -43,6 +45,8 @@ def open_checkpoint(
             judge=judge,
             order=order,
             for_torch=for_torch,
+            members=members,
+            lenient=lenient,
         )
 
 

@@ -16,6 +16,7 @@ class Source:
     def from_bytes(data: bytes, base: int) -> Source: ...  # borrowed, never copied
     @staticmethod
     def from_file(file: Any, base: int, size: int) -> Source: ...  # seek(), readinto() or read()
+    def part(self, offset: int, size: int) -> Source: ...  # of its own: may outlive this one
     def close(self) -> None: ...
 
 class Record(NamedTuple):
@@ -28,7 +29,7 @@ class Record(NamedTuple):
 
 class TensorInfo(NamedTuple):
     path: tuple[Any, ...]  # dict keys and list positions from the root; () for the root itself
-    kind: str  # "tensor", "storage", "quantized", "raw"
+    kind: str  # "tensor", "storage", "quantized", "raw", "sparse", "nested"
     dtype: str  # torch's name without "torch.", e.g. "bfloat16"
     shape: tuple[int, ...]
     stride: tuple[int, ...]  # in elements
@@ -39,6 +40,7 @@ class TensorInfo(NamedTuple):
     location: str  # device tag, "cpu", "cuda:0" ...
     requires_grad: bool
     record: str | None  # member that holds the storage
+    node: int  # by which the methods of Checkpoint find the tensor
 
 class Finding(NamedTuple):
     exception: str  # class of ptio's tree, "ChecksumError" ...; "" for a note
@@ -50,7 +52,9 @@ class Finding(NamedTuple):
 class Checkpoint:
     """A parsed and vetted checkpoint: nothing of it has been built yet."""
 
-    format: str  # "zip"
+    format: str  # "zip" | "pickle"
+    error: Exception | None  # why a lenient one has no tensors
+    pickle: bytes
     byteorder: str  # "little" | "big"
     pickle_size: int
     has_composites: bool  # sparse or nested tensors, whose contents only build() proves
@@ -66,9 +70,14 @@ class Checkpoint:
         judge: Callable[[str, str, bool], tuple[int, Any]] | None,  # instead of inert and allow
         order: int,  # of files that do not say: 0 little-endian, 1 big, 2 this machine's
         for_torch: bool,  # for build_torch instead of build
+        members: tuple[str, str, str]
+        | None,  # pickle, folder and suffix of storages; None: torch.save's
+        lenient: bool,  # what is wrong with the file is in .error
     ) -> Checkpoint: ...
     def build(
         self,
+        node: int | None,  # of a TensorInfo; None: the whole object
+        /,
         *,
         verify: bool | None,
         private: bool,  # no views of the mapping
@@ -79,6 +88,7 @@ class Checkpoint:
         self,
         ring: Any,  # ptio.torch._ring.Ring
         without_data: bool,  # storages go to the device "meta" and are not read
+        node: int | None,
         /,
         *,
         verify: bool | None,
@@ -86,8 +96,29 @@ class Checkpoint:
         threads: int,
         progress: Callable[[int, int], Any] | None,
     ) -> Any: ...
+    def build_tree(self, infos: dict[int, Any], /) -> Any: ...  # by node, in the place of tensors
+    def place(
+        self, node: int, /
+    ) -> tuple[int, bool]: ...  # offset of the storage in the file; whether gather() can read it
+    def gather(
+        self,
+        node: int,
+        begin: int,  # bytes of the storage before the first element
+        strides: tuple[int, ...],  # bytes
+        out: Any,  # a writable array of any strides
+        verify: bool,  # check the CRC-32 where all of the storage is read
+        /,
+    ) -> None: ...
+    def advise(self, node: int, needed: bool, /) -> None: ...  # a hint to the system
+    def globals(
+        self,
+    ) -> list[
+        tuple[str, str, int, str]
+    ]: ...  # module, name, offset, "allowed" | "data" | "unknown"
     def records(self) -> list[Record]: ...
-    def tensors(self) -> list[TensorInfo]: ...
+    def tensors(
+        self, composites: bool, /
+    ) -> list[TensorInfo]: ...  # a sparse or nested tensor as one, or its parts
     def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]: ...  # that are no tensors
     def check(
         self, *, threads: int, progress: Callable[[int, int], Any] | None
@@ -153,6 +184,9 @@ class ArchiveWriter:
     def id(self) -> bytes: ...  # 40 digits for all that has been written
     def finish(self) -> None: ...
 
+def sniff(
+    source: Source, /
+) -> tuple[str, str]: ...  # "zip", "legacy", "tar", "pickle", "safetensors" or "other"; in words
 def dtypes() -> list[
     tuple[str, int, str, str]
 ]: ...  # torch's name, item bytes, storage class ("" if untyped), NumPy's or ml_dtypes' name

@@ -111,9 +111,9 @@ def report_on(
         with open_checkpoint(f, limits=limits) as checkpoint:
             findings = checkpoint.check(threads=threads, progress=progress)
             if checkpoint.has_composites and not any(f.exception for f in findings):
-                checkpoint.build(verify=False, private=False, threads=threads, progress=None)
+                checkpoint.build(None, verify=False, private=False, threads=threads, progress=None)
             records = checkpoint.records()
-            tensors = checkpoint.tensors()
+            tensors = checkpoint.tensors(False)
             return VerifyReport(
                 path=path,
                 format=checkpoint.format,

@@ -42,7 +42,7 @@ static void files_of_another_kind(void) {
         {LITERAL(""), PTIO_E_NOT_A_CHECKPOINT, "this is an empty file, not a checkpoint"},
         {LITERAL("\x1f\x8b\x08......"), PTIO_E_NOT_A_CHECKPOINT, "this is a gzip file"},
         {LITERAL("version https://git-lfs.github.com/spec/v1\noid"), PTIO_E_NOT_A_CHECKPOINT, "git-lfs pointer"},
-        {LITERAL("\x80\2}q\0."), PTIO_E_FORMAT_UNSUPPORTED, "this is a pickle, not a checkpoint that torch.save wrote"},
+        {LITERAL("\x09\0\0\0\0\0\0\0{}       "), PTIO_E_FORMAT_UNSUPPORTED, "this is a safetensors file, not a checkpoint that torch.save wrote"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         ptio_error err = {0};
@@ -60,16 +60,19 @@ static void files_of_another_kind(void) {
 static void archives_of_another_kind(void) {
     static const struct {
         part parts[2];
-        const char *fragment;
+        ptio_status status;
+        const char *check, *fragment;
     } cases[] = {
-        {{PICKLE, PART("m/.data/extern_modules", "")}, "a torch.package archive"},
-        {{PICKLE, PART("m/archive_format", "pt2")}, "a torch.export archive"},
-        {{PICKLE, PART("m/bytecode.pkl", ".")}, "a mobile TorchScript archive"},
+        {{PICKLE, PART("m/.data/extern_modules", "")}, PTIO_E_TORCH_PACKAGE, "Z7.package", "a torch.package archive"},
+        {{PICKLE, PART("m/archive_format", "pt2")}, PTIO_E_TORCH_EXPORT, "Z7.export", "a torch.export archive"},
+        {{PICKLE, PART("m/bytecode.pkl", ".")}, PTIO_E_TORCHSCRIPT, "Z7.torchscript", "a TorchScript archive"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         ptio_error err = {0};
         opened o;
-        ASSERT_FAILS(open_parts(&o, cases[i].parts, 2, NULL, &err), FORMAT_UNSUPPORTED, "Z7.kind", cases[i].fragment, PTIO_NO_OFFSET);
+        ASSERT_EQUAL(open_parts(&o, cases[i].parts, 2, NULL, &err), cases[i].status);
+        ASSERT_TEXT(err.check, cases[i].check);
+        ASSERT_CONTAINS(err.message, cases[i].fragment);
         opened_free(&o);
     }
     static const part script[] = {PICKLE, PART("m/constants.pkl", ".")};

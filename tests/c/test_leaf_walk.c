@@ -44,7 +44,7 @@ static void expect(int line, const char *pickle, size_t size, const char *expect
     ptio_checkpoint_options options = default_options();
     options.inert = true;
     listing l = {.c = &o.c};
-    if (open_pickle(&o, pickle, size, &options, &err) != PTIO_OK || ptio_walk_leaves(&o.c, list_leaf, &l, &err) != PTIO_OK)
+    if (open_pickle(&o, pickle, size, &options, &err) != PTIO_OK || ptio_walk_leaves(&o.c, false, list_leaf, &l, &err) != PTIO_OK)
         test_fail(__FILE__, line, "%s: %s", err.check, err.message);
     else if (strcmp(l.text, expected) != 0)
         test_fail(__FILE__, line, "leaves are \"%s\", expected \"%s\"", l.text, expected);
@@ -102,7 +102,7 @@ static void a_visitor_may_stop(void) {
     opened o;
     ASSERT_OK(open_pickle(&o, LITERAL("(NNNt."), NULL, &err));
     listing l = {.c = &o.c, .stop_after = 2};
-    ASSERT_FAILS(ptio_walk_leaves(&o.c, list_leaf, &l, &err), CANCELLED, "T0.stop", "enough", 7);
+    ASSERT_FAILS(ptio_walk_leaves(&o.c, false, list_leaf, &l, &err), CANCELLED, "T0.stop", "enough", 7);
     ASSERT_TEXT(l.text, "/0=None ");
     opened_free(&o);
 }
@@ -118,7 +118,7 @@ static void trees_of_shared_tuples(void) {
     ASSERT_OK(open_pickle(&o, p.bytes, p.size, NULL, &err));
     static listing l;
     l = (listing){.c = &o.c, .stop_after = 3};
-    ASSERT_OK(ptio_walk_leaves(&o.c, list_leaf, &l, &err)); /* the innermost pair */
+    ASSERT_OK(ptio_walk_leaves(&o.c, false, list_leaf, &l, &err)); /* the innermost pair */
     ASSERT_EQUAL(l.stop_after, 1);
     opened_free(&o);
     pickle_free(&p);

@@ -85,7 +85,7 @@ def _ls(path: str, arguments: Any, several: bool) -> int:
 def _contents(path: str) -> tuple[list[TensorInfo], list[tuple[tuple[Any, ...], Any]]]:
     """The tensors, and the first of the other values with where they stand."""
     with open_checkpoint(path) as checkpoint:
-        return checkpoint.tensors(), checkpoint.leaves(_LEAVES)
+        return checkpoint.tensors(True), checkpoint.leaves(_LEAVES)
 
 
 def _print_tensors(tensors: Sequence[TensorInfo]) -> None:

@@ -164,6 +164,7 @@ class Request:
             return checkpoint.build_torch(
                 Ring(self.map_location, rules),
                 self.on_meta,
+                None,
                 verify=self.verify,
                 private=self.private,
                 threads=self.threads,
