@@ -30,6 +30,7 @@ from ptio._limits import Limits
 
 if TYPE_CHECKING:
     from ptio._deferred import Deferred
+    from ptio._open import Checkpoint, TensorInfo, open
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
     from ptio._types import (
@@ -47,12 +48,15 @@ __version__ = "0.1.0"
 __all__ = [
     # functions
     "load",
+    "open",
     "save",
     "verify",
     # what they take and give back
+    "Checkpoint",
     "Deferred",
     "Limits",
     "Problem",
+    "TensorInfo",
     "VerifyReport",
     "Writer",
     "NestedTensor",
@@ -76,7 +80,10 @@ __all__ = [
 
 # Classes that few programs need are imported when they are first used.
 _LAZY = {
+    "Checkpoint": "ptio._open",
     "Deferred": "ptio._deferred",
+    "open": "ptio._open",
+    "TensorInfo": "ptio._open",
     "save": "ptio._save",
     "Writer": "ptio._writer",
     "Problem": "ptio._report",

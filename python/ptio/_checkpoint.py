@@ -37,7 +37,7 @@ def open_checkpoint(
     with _open_source(f, mmap) as (source, path):
         yield Checkpoint(
             source,
-            limits=_for_core(limits),
+            limits=for_core(limits),
             inert=inert,
             allow=allow,
             encoding=encoding,
@@ -56,10 +56,10 @@ def open_archive(
 ) -> Iterator[Archive]:
     """The archive in `f`, whose pickle the caller reads. Errors inside carry its name."""
     with _open_source(f, mmap) as (source, path):
-        yield Archive(source, limits=_for_core(limits), order=order, path=path)
+        yield Archive(source, limits=for_core(limits), order=order, path=path)
 
 
-def _for_core(limits: Limits | None) -> tuple[int, int, int, int, int, int]:
+def for_core(limits: Limits | None) -> tuple[int, int, int, int, int, int]:
     if limits is None:
         limits = _DEFAULT_LIMITS
     elif not isinstance(limits, Limits):

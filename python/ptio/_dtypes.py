@@ -23,8 +23,8 @@ def item_bytes(name: str) -> int:
 
 
 @lru_cache(maxsize=64)
-def numpy_dtype(name: str) -> np.dtype[Any] | TorchDtype:
-    """What arrays of torch.<name> have as their dtype; a TorchDtype where NumPy has none."""
+def numpy_dtype(name: str) -> Any:
+    """The numpy.dtype of arrays of torch.<name>; a TorchDtype where NumPy has none."""
     numpy_name = _rows()[name][1]
     if not numpy_name:
         return TorchDtype(name)
@@ -34,3 +34,34 @@ def numpy_dtype(name: str) -> np.dtype[Any] | TorchDtype:
         import ml_dtypes
 
         return np.dtype(getattr(ml_dtypes, numpy_name))
+
+
+_SAFETENSORS = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
+    "bool": "BOOL",
+    "complex64": "C64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e8m0fnu": "F8_E8M0",
+}
+
+
+def safetensors_name(name: str) -> str:
+    """What safetensors calls torch.<name>; torch's own name where it has no such type."""
+    return _SAFETENSORS.get(name, name)
+
+
+def from_safetensors(name: str) -> str:
+    """The other way round."""
+    return next((ours for ours, theirs in _SAFETENSORS.items() if theirs == name), name)

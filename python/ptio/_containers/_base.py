@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handle needs of a file, whatever kind of file it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ptio._core import TensorInfo
+    from ptio._limits import Limits
+
+Tick = Callable[[int, int], Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are read; the fields are those of `ptio.load` and `ptio.open`."""
+
+    mmap: bool | str = "auto"
+    verify: bool | None = None
+    inert: bool = False  # unknown="inert"
+    allow: tuple[Any, ...] = ()
+    encoding: str = "utf-8"
+    limits: Limits | None = None
+    threads: int = 0  # automatic
+    framework: str = "numpy"
+    device: Any = "cpu"  # where tensors of torch go
+
+
+class Container(Protocol):
+    """A file (or several that belong together) that holds tensors.
+
+    A tensor is named by its row of `tensors()`. Its `path` is the way to it in what `load`
+    returns.
+    """
+
+    format: str
+
+    def tensors(self) -> list[TensorInfo]: ...
+
+    def get(self, info: TensorInfo) -> Any:
+        """The whole tensor, as the framework's."""
+
+    def get_slice(self, info: TensorInfo, index: tuple[Any, ...]) -> Any:
+        """Elements by basic indexing; reads little else."""
+
+    def read_into(self, info: TensorInfo, out: Any) -> None:
+        """Copies a tensor into an array, tensor or writable buffer of its shape and dtype."""
+
+    def place(self, info: TensorInfo) -> tuple[str | None, int] | None:
+        """The file (None: the one that was opened) and the byte where its storage begins."""
+
+    def advise(self, info: TensorInfo, needed: bool) -> None:
+        """Tells the system that the bytes will be needed soon, or no longer."""
+
+    def load(self, progress: Tick | None) -> Any:
+        """The whole object."""
+
+    def tree(self, infos: dict[int, Any]) -> Any:
+        """What `load` returns, with infos[info.node] in the place of each tensor."""
+
+    def metadata(self) -> dict[str, str] | None: ...
+
+    def close(self) -> None: ...
