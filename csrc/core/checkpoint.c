@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "checkpoint.h"
+#include "legacy.h"
 #include "memory.h"
 #include "pickle_parse.h"
 #include "record_read.h"
@@ -14,9 +15,7 @@
 
 enum { MAX_SMALL_RECORD = 64 };
 
-static ptio_status check_kind(const ptio_source *source, ptio_error *err) {
-    ptio_sniffed file;
-    PTIO_TRY(ptio_sniff(source, &file, err));
+static ptio_status check_kind(ptio_sniffed file, ptio_error *err) {
     if (file.kind == PTIO_FILE_ZIP) return PTIO_OK;
     bool checkpoint = file.kind != PTIO_FILE_OTHER;
     return ptio_fail(err, checkpoint ? PTIO_E_FORMAT_UNSUPPORTED : PTIO_E_NOT_A_CHECKPOINT, "Z1.kind", 0,
@@ -154,8 +153,8 @@ static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_optio
     return status;
 }
 
-static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options,
-                                 ptio_error *err) {
+ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                  ptio_error *err) {
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
                                 .old_calls = options->inert,
@@ -164,12 +163,10 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }
 
-ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
-                                         ptio_checkpoint *out, ptio_error *err) {
+static ptio_status open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
+                                ptio_sniffed file, ptio_checkpoint *out, ptio_error *err) {
     const ptio_limits *limits = &options->limits;
-    memset(out, 0, sizeof *out);
-    out->file_size = source->size;
-    PTIO_TRY(check_kind(source, err));
+    PTIO_TRY(check_kind(file, err));
     PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
     out->pickle_record = find(out, "data.pkl");
     PTIO_TRY(check_archive(out, err));
@@ -178,10 +175,28 @@ ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_c
     return name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err);
 }
 
+static ptio_status begin(const ptio_source *source, ptio_checkpoint *out, ptio_sniffed *file,
+                         ptio_error *err) {
+    memset(out, 0, sizeof *out);
+    out->file_size = source->size;
+    return ptio_sniff(source, file, err);
+}
+
+ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
+                                         ptio_checkpoint *out, ptio_error *err) {
+    ptio_sniffed file;
+    PTIO_TRY(begin(source, out, &file, err));
+    return open_archive(source, options, file, out, err);
+}
+
 ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
                                  ptio_checkpoint *out, ptio_error *err) {
-    PTIO_TRY(ptio_checkpoint_open_archive(source, options, out, err));
-    return name_record(out, out->pickle_record, parse_and_vet(out, options, err), err);
+    ptio_sniffed file;
+    PTIO_TRY(begin(source, out, &file, err));
+    out->swap = machine_is_big_endian(); /* unless the file says that it is big-endian, too */
+    if (file.kind == PTIO_FILE_LEGACY_PICKLE) return ptio_legacy_open(source, options, out, err);
+    PTIO_TRY(open_archive(source, options, file, out, err));
+    return name_record(out, out->pickle_record, ptio_checkpoint_parse(out, options, err), err);
 }
 
 void ptio_checkpoint_free(ptio_checkpoint *c) {

@@ -44,9 +44,9 @@ static void mark_needed(const ptio_checkpoint *c, uint8_t *needed) {
     for (size_t i = PTIO_FIRST_FREE_NODE; i < c->graph.count; i++) {
         const ptio_node *node = &c->graph.nodes[i];
         if (!(node->flags & PTIO_F_NEEDED)) continue;
-        if (node->kind == PTIO_N_STORAGE) needed[node->a] = 1;
+        if (node->kind == PTIO_N_STORAGE) needed[c->storages[node->a].root] = 1;
         if (node->kind == PTIO_N_TENSOR && c->tensors[node->a].storage != PTIO_NO_STORAGE)
-            needed[c->tensors[node->a].storage] = 1;
+            needed[c->storages[c->tensors[node->a].storage].root] = 1;
     }
 }
 
@@ -75,7 +75,7 @@ static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_load
     if (!without_data) mark_needed(c, needed);
     for (uint32_t i = 0; i < c->storage_count; i++) {
         const ptio_storage *storage = &c->storages[i];
-        loaded->wanted_of[i] = PTIO_NO_STORAGE;
+        loaded->wanted_of[i] = storage->root == i ? PTIO_NO_STORAGE : loaded->wanted_of[storage->root];
         if (!needed[i] || storage->record == PTIO_NO_RECORD || storage->bytes == 0) continue;
         loaded->wanted_of[i] = (uint32_t)loaded->count;
         loaded->wanted[loaded->count++] = (ptio_wanted){.record = storage->record,
@@ -87,7 +87,8 @@ static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_load
 
 static void swap_all(const ptio_checkpoint *c, const ptio_loaded *loaded) {
     for (uint32_t i = 0; i < c->storage_count; i++)
-        if (loaded->wanted_of[i] != PTIO_NO_STORAGE && c->storages[i].swap_bytes > 1)
+        if (loaded->wanted_of[i] != PTIO_NO_STORAGE && c->storages[i].root == i &&
+            c->storages[i].swap_bytes > 1)
             ptio_swap_items(loaded->wanted[loaded->wanted_of[i]].bytes, c->storages[i].bytes,
                             c->storages[i].swap_bytes);
 }
@@ -134,13 +135,12 @@ void ptio_storages_release(ptio_loaded *loaded) {
 
 ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage) {
     PyObject **object = &builder->loaded->objects[storage];
-    if (*object == NULL && builder->c->storages[storage].bytes == 0)
-        *object = ptio_storage_new(builder->state, NULL, NULL, 0);
+    const ptio_storage *what = &builder->c->storages[storage];
+    if (*object == NULL && what->bytes == 0) *object = ptio_storage_new(builder->state, NULL, NULL, 0);
     if (*object == NULL) {
-        ptio_wanted *wanted = &builder->loaded->wanted[builder->loaded->wanted_of[storage]];
-        ptio_block *block = wanted->block;
-        wanted->block = NULL; /* the object owns it from here on */
-        *object = ptio_storage_new(builder->state, block, wanted->bytes, builder->c->storages[storage].bytes);
+        const ptio_wanted *wanted = &builder->loaded->wanted[builder->loaded->wanted_of[storage]];
+        *object = ptio_storage_new(builder->state, ptio_block_ref(wanted->block),
+                                   wanted->bytes + what->offset, what->bytes);
     }
     return (ptio_storage_object *)*object;
 }

@@ -10,7 +10,7 @@ from typing import Any
 from ptio._core import Archive, Checkpoint, Source
 from ptio._errors import Error
 from ptio._limits import Limits
-from ptio._source import display_path, open_source
+from ptio._source import display_path, is_path, open_source
 
 _DEFAULT_LIMITS = Limits()
 
@@ -33,7 +33,8 @@ def open_checkpoint(
 ) -> Iterator[Checkpoint]:
     """The parsed and vetted checkpoint in `f`. Errors inside carry the name of the file."""
     with _open_source(f, mmap) as (source, path):
-        yield Checkpoint(
+        start = None if is_path(f) else f.tell()
+        checkpoint = Checkpoint(
             source,
             limits=_for_core(limits),
             inert=inert,
@@ -44,6 +45,9 @@ def open_checkpoint(
             order=order,
             for_torch=for_torch,
         )
+        yield checkpoint
+        if start is not None and checkpoint.end is not None:
+            f.seek(start + checkpoint.end)  # other objects may follow one of a legacy format
 
 
 @contextmanager

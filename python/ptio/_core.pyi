@@ -50,7 +50,8 @@ class Finding(NamedTuple):
 class Checkpoint:
     """A parsed and vetted checkpoint: nothing of it has been built yet."""
 
-    format: str  # "zip"
+    format: str  # "zip" | "legacy" | "tar"
+    end: int | None  # of a legacy format: where it ends in the source, which may go on
     byteorder: str  # "little" | "big"
     pickle_size: int
     has_composites: bool  # sparse or nested tensors, whose contents only build() proves
@@ -175,6 +176,7 @@ OURS: int  # our handler makes it
 THEIRS: int  # the object that the judge gives is called
 AS_DATA: int  # Opaque
 
+def file_kind(head: bytes, /) -> str: ...  # "zip" | "legacy" | "tar" | "other"
 def versions() -> dict[
     str, str
 ]: ...  # of the C libraries: {"libzip": ..., "zlib": ..., "libdeflate": ...}
