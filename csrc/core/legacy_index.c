@@ -34,9 +34,7 @@ ptio_status ptio_legacy_index(ptio_checkpoint *c, ptio_error *err) {
     ptio_zip_index *index = &c->index;
     uint64_t records = ((uint64_t)c->declared.roots + 1) * sizeof *index->records, names = bytes_of_names(c);
     uint64_t size = records + sizeof *index->table + names; /* a storage and its key lie in memory */
-    if (size > PTRDIFF_MAX) return ptio_no_memory(err);
-    PTIO_CHECK(names <= UINT32_MAX, "R.names", err, LIMIT, PTIO_NO_OFFSET,
-               "the keys of the storages have %llu bytes together", (unsigned long long)names);
+    if (size > PTRDIFF_MAX || names > UINT32_MAX) return ptio_no_memory(err);
     PTIO_TRY(ptio_block_new((size_t)size, &index->memory, err));
     uint8_t *bytes = ptio_block_bytes(index->memory);
     index->records = (ptio_record *)(void *)bytes;
