@@ -97,7 +97,9 @@ static PyObject *storage_of(ptio_builder *b, uint32_t number);
 static PyObject *import_storage(ptio_builder *b, uint32_t number) {
     const ptio_storage *storage = &b->c->storages[number];
     if (!is_loaded(b, number)) {
-        uint64_t at = storage->record == PTIO_NO_RECORD ? 0 : b->c->index.records[storage->record].data;
+        uint64_t at = storage->record == PTIO_NO_RECORD
+                          ? 0
+                          : b->c->index.records[storage->record].data + storage->offset;
         return PyObject_CallFunction(b->ring->meta_storage, "KK", storage->bytes, at);
     }
     ptio_wanted nothing = {.block = NULL}, *wanted = &nothing;
@@ -145,7 +147,7 @@ static PyObject *view_of_root(ptio_builder *b, uint32_t number) {
 static PyObject *storage_of(ptio_builder *b, uint32_t number) {
     PyObject **shared = &b->loaded->objects[number];
     if (*shared == NULL) {
-        bool view = b->c->storages[number].root != number;
+        bool view = b->c->storages[number].root != number && is_loaded(b, number);
         PyObject *untyped = view ? view_of_root(b, number) : placed_storage(b, number);
         if (untyped != NULL && b->c->storages[number].bytes > 0 && is_loaded(b, number))
             *shared = Py_NewRef(untyped);
