@@ -155,7 +155,7 @@ def test_classes_of_modules_with_their_source():
     assert load(parts.join(), allow=("my.models.Net",)).state == {"training": True}
 
 
-# --- where a file ends --------------------------------------------------------------------------
+# --- where a file ends ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("opener", ["BytesIO", "file", "unbuffered", "duck", "readinto"])
@@ -165,8 +165,8 @@ def test_several_checkpoints_in_one_stream(write, opener):
     data = JUNK + b"".join(map(legacy_files.save, objects)) + checkpoints.save([1, 2])
     open_it = {
         "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
-        "file": lambda path: open(path, "rb"),
-        "unbuffered": lambda path: open(path, "rb", buffering=0),
+        "file": lambda path: path.open("rb"),
+        "unbuffered": lambda path: path.open("rb", buffering=0),
         "duck": lambda path: sources.DuckFile(path.read_bytes()),
         "readinto": lambda path: sources.ReadInto(path.read_bytes()),
     }[opener]
@@ -261,7 +261,7 @@ def test_time_is_linear_in_the_pickle():
     assert seconds(200_000) < 12 * max(seconds(50_000), 0.005)
 
 
-# --- errors ------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def changed(**parts):
@@ -305,7 +305,7 @@ def test_a_forbidden_name_comes_before_a_broken_end():
     assert caught.value.globals == ("os.system",)
 
 
-# --- every byte --------------------------------------------------------------------------------------
+# --- every byte -----------------------------------------------------------------------------------
 
 _ROOT = checkpoints.Storage("float32", np.arange(1, 5, dtype="<f4").tobytes())
 SMALL = legacy_files.save(

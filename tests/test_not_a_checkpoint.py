@@ -53,11 +53,6 @@ def _torchscript():
     return checkpoints.zip_files.write(entries)
 
 
-def _legacy():
-    parts = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001}, {"w": 1}, []]
-    return b"".join(pickle.dumps(part, 2) for part in parts)
-
-
 WRONG = {
     "git-lfs pointer": (LFS, "git-lfs"),
     "HTML": (b"<!DOCTYPE html>\n<html><body>404</body></html>", "HTML"),
@@ -68,7 +63,6 @@ WRONG = {
     "empty": (b"", "empty"),
     "zeros": (bytes(100_000), "zero"),
     "TorchScript": (_torchscript(), "TorchScript"),
-    "legacy": (_legacy(), "legacy"),
     "zip without a pickle": (_zip_without_a_pickle(), "data.pkl"),
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(50), "7z"),
     "text": (b"hello, world\n" * 10, ""),
@@ -108,13 +102,6 @@ def test_a_real_7z_file(tmp_path):
 def test_a_bare_pickle_is_named(write, protocol):
     with pytest.raises(ptio.UnsupportedError, match="pickle"):
         ptio.load(write(pickle.dumps({"lr": 0.1, "layers": [1, 2]}, protocol)))
-
-
-def test_a_legacy_file_of_torch_says_how_to_convert_it(torch, torch_save):
-    path = torch_save({"w": torch.ones(2)}, _use_new_zipfile_serialization=False)
-    with pytest.raises(ptio.UnsupportedError, match="legacy") as caught:
-        ptio.load(path)
-    assert "torch.save" in caught.value.hint
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

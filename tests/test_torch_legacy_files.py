@@ -4,6 +4,7 @@
 import collections
 import io
 import os
+import pathlib
 import pickle
 import warnings
 
@@ -14,6 +15,7 @@ from support import pickle_asm as asm
 
 BOTH = (True, False)
 KINDS = ("plain", "parameters", "sparse", "quantized", "bits", "modules", "SGD", "Adam", "AdamW")
+DATA = pathlib.Path(__file__).parent / "data"
 JUNK = b"something else " * 9
 VIEWS_ROOT = checkpoints.Storage("float32", np.arange(8, dtype="<f4").tobytes())
 
@@ -63,6 +65,12 @@ def test_every_kind_of_object_loads_as_in_torch(save, check, kind, weights_only)
 
     path = save(torch_corpus.KINDS[kind]())
     check(lambda: path, weights_only=weights_only)
+
+
+@pytest.mark.usefixtures("only_ours")
+@pytest.mark.parametrize("weights_only", BOTH)
+def test_the_file_of_an_old_version(check, weights_only):
+    check(lambda: DATA / "torch-1.13.1-legacy.pt", weights_only=weights_only)
 
 
 @pytest.mark.usefixtures("only_ours")
@@ -165,7 +173,7 @@ def test_devices_that_are_not_there(torch, write, load, weights_only):
     assert load(path, "cpu", weights_only=weights_only)[0].tolist() == [0, 0]
 
 
-# --- streams ----------------------------------------------------------------------------------------
+# --- streams --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weights_only", BOTH)
@@ -188,7 +196,7 @@ def test_several_objects_in_one_stream(torch, load, write, in_memory, weights_on
     assert loaded[-2:] == ["text", [7]]
 
 
-# --- whole models, and what else needs code ------------------------------------------------------------
+# --- whole models, and what else needs code -------------------------------------------------------
 
 
 def test_whole_models(torch, save, load):
@@ -198,7 +206,9 @@ def test_whole_models(torch, save, load):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ours = load(path, weights_only=False)
-        assert_same_but_for_resizing(ours.state_dict(), torch.load(path, weights_only=False).state_dict())
+        assert_same_but_for_resizing(
+            ours.state_dict(), torch.load(path, weights_only=False).state_dict()
+        )
     with pytest.raises(pickle.UnpicklingError, match="Weights only load failed") as caught:
         load(path)
     assert "torch.nn.modules.container.Sequential" in str(caught.value)
@@ -237,7 +247,7 @@ def test_text_of_python_2(torch, write, check):
             check(lambda: path, weights_only=weights_only, encoding=encoding)
 
 
-# --- errors --------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 WRONG = {
     "version": ({"version": pickle.dumps(1002, 2)}, "Invalid protocol version: 1002"),

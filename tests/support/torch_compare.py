@@ -50,6 +50,7 @@ _STRIDED_FACTS = {
     "storage bytes": lambda t: t.untyped_storage().nbytes(),
     "address": lambda t: bool(t.data_ptr()) or t.numel() == 0,
 }
+_UNSIZED_FACTS = {name: ask for name, ask in _STRIDED_FACTS.items() if name != "resizable"}
 
 
 def assert_same_objects(ours, theirs):
@@ -197,7 +198,7 @@ class _TorchComparison(Comparison):
 
 
 class _LegacyComparison(_TorchComparison):
-    facts = {name: ask for name, ask in _STRIDED_FACTS.items() if name != "resizable"}
+    facts = _UNSIZED_FACTS
 
 
 class _CompactComparison(_TorchComparison):

@@ -195,9 +195,7 @@ def _load_anything(
     return _load_by_torch(request.f, request.map_location, pickle_module, arguments)
 
 
-def _load_by_torch(
-    f: Any, map_location: Any, pickle_module: Any, arguments: dict[str, Any]
-) -> Any:
+def _load_by_torch(f: Any, map_location: Any, pickle_module: Any, arguments: dict[str, Any]) -> Any:
     """torch's own load, with the caller's own settings."""
     with without_advice(arguments["weights_only"]):
         path_or_file = os.fsdecode(f) if isinstance(f, bytes) else f
