@@ -15,7 +15,7 @@ from ptio._api import _verify_setting
 from ptio._limits import Limits
 from ptio._progress import Progress
 from ptio._source import is_path
-from ptio.torch._load import _begins_as_zip, _require_seekable, load
+from ptio.torch._load import _kind_of, _require_seekable, load
 from ptio.torch._shadow import Shadow, empty_like, rehearse
 from ptio.torch._state_dict import Names, find, select_from
 
@@ -86,7 +86,7 @@ def load_model(
             f,
             map_location if assign else "cpu",
             weights_only=True,
-            mmap=by_name and not assign and _begins_as_zip(f),
+            mmap=by_name and not assign and _kind_of(f) == "zip",
             verify=verify,
             threads=threads,
             allow=allow,
