@@ -16,7 +16,7 @@ from ptio._sparse import SparseTensor
 from ptio._types import RawTensor
 
 # A module may be in many others, so a few can make more names than memory holds.
-_MOST_MODULES = 1_000_000
+_MOST_REPEATS = 100_000  # of modules that were seen in another place
 _MOST_TEXT = 200_000_000  # characters of all names
 
 Named = tuple[str, Any]
@@ -72,15 +72,24 @@ class Budget:
     """What the names of all modules of a file may cost."""
 
     def __init__(self) -> None:
-        self._modules, self._text = _MOST_MODULES, _MOST_TEXT
+        self._repeats, self._text = _MOST_REPEATS, _MOST_TEXT
+        self._seen: set[int] = set()
 
-    def spend(self, *, module: int = 0, text: int = 0) -> None:
-        self._modules -= module
-        self._text -= text
-        if self._modules < 0 or self._text < 0:
+    def enter(self, module: Any) -> None:
+        if id(module) in self._seen:
+            self._repeats -= 1
+        self._seen.add(id(module))
+        self._check()
+
+    def name(self, prefix: str, name: str) -> None:
+        self._text -= len(prefix) + len(name)
+        self._check()
+
+    def _check(self) -> None:
+        if self._repeats < 0 or self._text < 0:
             raise LimitError(
-                "the modules of the file contain each other so often that they have "
-                f"more than {_MOST_MODULES:,} names"
+                "modules of the file contain each other so often that they have more names than "
+                "a model needs"
             )
 
 
@@ -105,13 +114,13 @@ def state_of(root: Any, values: Values, budget: Budget) -> dict[str, Any]:
             continue
         around.add(id(module))
         todo.append((module, None))
-        budget.spend(module=1)
+        budget.enter(module)
         tensors, modules = _parts(module, values)
         for name, value in tensors:
-            budget.spend(text=len(prefix) + len(name))
+            budget.name(prefix, name)
             state[prefix + name] = values.in_state_dict(value)
         for name, child in reversed(modules):
-            budget.spend(text=len(prefix) + len(name))
+            budget.name(prefix, name)
             todo.append((child, f"{prefix}{name}."))
     return state
 

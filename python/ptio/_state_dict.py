@@ -138,7 +138,7 @@ class Finder:
         if self._values.is_module(value):
             return state_of(value, self._values, self._budget)
         table = _table(value)
-        if table is not None and all(isinstance(name, str) for name in table):
+        if table is not None and self._is_selectable(table):
             return table
         candidates = list(self._candidates())
         there_is = self._choices(candidates)
@@ -173,6 +173,10 @@ class Finder:
 
     def _may_hold_one(self, table: Mapping[Any, Any]) -> bool:
         return "param_groups" not in table and all(isinstance(key, str) for key in table)
+
+    def _is_selectable(self, table: Mapping[Any, Any]) -> bool:
+        named = all(isinstance(name, str) for name in table)
+        return named and (not table or self._is_state(table, ()))
 
     def _is_state(self, table: Mapping[Any, Any], path: Path) -> bool:
         if any(self._values.is_tensor(child) for child in table.values()):
@@ -305,7 +309,7 @@ class Names:
         return result
 
     def _strip_module(self, name: str) -> str:
-        return self._strip(f"{name}.") if name else ""
+        return self._strip(f"{name}.").removesuffix(".") if name else ""
 
     def _strip(self, name: str, keep: Container[str] = ()) -> str:
         """The name without prefixes; those that lead to a module of `keep` stay."""
