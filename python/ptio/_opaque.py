@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -218,6 +217,8 @@ def _no_attribute(opaque: Opaque, name: str) -> str:
     message = f"{full_name(opaque)} has no attribute {printable(name)!r}"
     if name.startswith("_"):  # tools that probe an object expect a quick answer
         return message
+    from difflib import get_close_matches
+
     names = [name for name in dir(opaque) if not name.startswith("_")][:_MOST_COMPARED]
     near = get_close_matches(name[:_REPR_TEXT], names, 1)
     return f"{message}; did you mean {printable(near[0])!r}?" if near else message

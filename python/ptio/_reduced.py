@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import argparse
 import collections
-import datetime
-import pathlib
 import types
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 from ptio._opaque import Opaque, full_name
@@ -70,46 +68,52 @@ def _check_name(opaque: Opaque) -> None:
 
 # --- the standard library ----------------------------------------------------------------------
 
-# What ptio.load makes of pickles, by the names that every version of Python knows.
-_CLASSES: dict[type, tuple[str, str]] = {
-    slice: ("__builtin__", "slice"),
-    range: ("__builtin__", "xrange"),
-    argparse.Namespace: ("argparse", "Namespace"),
-    types.SimpleNamespace: ("types", "SimpleNamespace"),
-    collections.defaultdict: ("collections", "defaultdict"),
-    collections.deque: ("collections", "deque"),
-    datetime.date: ("datetime", "date"),
-    datetime.datetime: ("datetime", "datetime"),
-    datetime.time: ("datetime", "time"),
-    datetime.timedelta: ("datetime", "timedelta"),
-    datetime.timezone: ("datetime", "timezone"),
-    pathlib.PosixPath: ("pathlib", "PosixPath"),
-    pathlib.PurePosixPath: ("pathlib", "PurePosixPath"),
-    pathlib.PureWindowsPath: ("pathlib", "PureWindowsPath"),
-    pathlib.WindowsPath: ("pathlib", "WindowsPath"),
-}
-_FACTORIES: dict[Any, tuple[str, str]] = {
-    **{kind: ("__builtin__", kind.__name__) for kind in (bool, dict, float, int, list, set, str)},
-    tuple: ("__builtin__", "tuple"),
-    collections.OrderedDict: ("collections", "OrderedDict"),
-    collections.Counter: ("collections", "Counter"),
-}
+Names = dict[Any, tuple[str, str]]
+
+
+@cache
+def _classes() -> tuple[Names, Names, tuple[type, ...]]:
+    """What ptio.load makes of pickles, by names that every version of Python knows; types that a
+    defaultdict may call; and those that are nothing but attributes."""
+    import argparse  # here: few checkpoints have any of this, and it takes time
+    import datetime
+    import pathlib
+
+    known: Names = {slice: ("__builtin__", "slice"), range: ("__builtin__", "xrange")}
+    known |= {
+        getattr(module, name): (module.__name__, name)
+        for module, names in {
+            argparse: ("Namespace",),
+            types: ("SimpleNamespace",),
+            collections: ("defaultdict", "deque"),
+            datetime: ("date", "datetime", "time", "timedelta", "timezone"),
+            pathlib: ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+        }.items()
+        for name in names
+    }
+    plain = (bool, dict, float, int, list, set, str, tuple)
+    factories: Names = {kind: ("__builtin__", kind.__name__) for kind in plain}
+    for kind in (collections.OrderedDict, collections.Counter):
+        factories[kind] = ("collections", kind.__name__)
+    return known, factories, (argparse.Namespace, types.SimpleNamespace)
 
 
 def standard_made(value: Any, name: _Name) -> Made | None:
     """None for what is not of these classes, or calls a function of somebody else."""
+    known, factories, namespaces = _classes()
     kind = type(value)
-    if kind not in _CLASSES:
+    if kind not in known:
         return None
     args: tuple[Any, ...]
-    if kind in (argparse.Namespace, types.SimpleNamespace):
+    if kind in namespaces:
         args, rest = (), (None, None, vars(value))
     else:
         # Protocol 2 would lose the `fold` of a time.
         _, args, *contents = value.__reduce_ex__(4)
         rest = (None, None, *contents)
     if kind is collections.defaultdict and value.default_factory is not None:
-        if value.default_factory not in _FACTORIES:
+        factory = value.default_factory
+        if not isinstance(factory, type) or factory not in factories:
             return None
-        args = (name(*_FACTORIES[value.default_factory]),)
-    return Made(name(*_CLASSES[kind]), args, None, _REDUCE, rest)
+        args = (name(*factories[factory]),)
+    return Made(name(*known[kind]), args, None, _REDUCE, rest)
