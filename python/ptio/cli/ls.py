@@ -39,7 +39,6 @@ _JSON_FIELDS = (
 def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "ls",
-        help="list the tensors",
         description="List name, dtype, shape and size of the tensors of checkpoints. No tensor "
         "is read. Objects of unknown classes are listed as data.",
     )
