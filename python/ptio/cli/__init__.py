@@ -18,6 +18,7 @@ from ptio.cli._exit import Exit
 # Verb, which is also the name of its module, and what `ptio --help` says about it.
 VERBS = {
     "ls": "list the tensors",
+    "tree": "show the nested structure",
     "verify": "check structure and checksums",
     "run": "run a program with torch.load replaced",
 }
@@ -76,7 +77,7 @@ def parser(known: Sequence[str] = ()) -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     result.add_argument("--version", action="version", version=f"ptio {ptio.__version__}")
-    verbs = result.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = result.add_subparsers(title="verbs", metavar="VERB", required=True, prog="ptio")
     for name, text in VERBS.items():
         if name in known:
             import_module(f"ptio.cli.{name}").add_parser(verbs)
