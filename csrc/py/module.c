@@ -19,22 +19,6 @@ static PyObject *versions(PyObject *module, PyObject *unused) {
                          LIBDEFLATE_VERSION_STRING);
 }
 
-static PyObject *file_kind(PyObject *module, PyObject *head) {
-    ptio_source source;
-    ptio_sniffed file;
-    ptio_error err = {0};
-    if (!PyBytes_Check(head)) return PyErr_Format(PyExc_TypeError, "file_kind() takes bytes");
-    ptio_source_borrow(PyBytes_AS_STRING(head), (size_t)PyBytes_GET_SIZE(head), &source);
-    if (ptio_sniff(&source, &file, &err) != PTIO_OK) {
-        ptio_raise(PyModule_GetState(module), &err, Py_None, NULL);
-        return NULL;
-    }
-    return PyUnicode_FromString(file.kind == PTIO_FILE_ZIP             ? "zip"
-                                : file.kind == PTIO_FILE_LEGACY_PICKLE ? "legacy"
-                                : file.kind == PTIO_FILE_LEGACY_TAR    ? "tar"
-                                                                       : "other");
-}
-
 static PyObject *dtypes(PyObject *module, PyObject *unused) {
     PyObject *list = PyList_New(0);
     (void)module;
@@ -128,8 +112,6 @@ static PyObject *sniff(PyObject *module, PyObject *args) {
 static PyMethodDef module_methods[] = {
     {"sniff", sniff, METH_VARARGS, PyDoc_STR("sniff(source, /)\n--\n\nWhat kind of file this is.")},
     {"versions", versions, METH_NOARGS, PyDoc_STR("versions()\n--\n\nVersions of the C libraries.")},
-    {"file_kind", file_kind, METH_O,
-     PyDoc_STR("file_kind(head, /)\n--\n\nWhat a file is, by its first bytes.")},
     {"dtypes", dtypes, METH_NOARGS, PyDoc_STR("dtypes()\n--\n\nThe rows of dtypes.def.")},
     {"collect", ptio_collect_described, METH_VARARGS,
      PyDoc_STR("collect(obj, describe, /)\n--\n\nThe pickle of an object, by descriptions.")},

@@ -210,7 +210,6 @@ OURS: int  # our handler makes it
 THEIRS: int  # the object that the judge gives is called
 AS_DATA: int  # Opaque
 
-def file_kind(head: bytes, /) -> str: ...  # "zip" | "legacy" | "tar" | "other"
 def versions() -> dict[
     str, str
 ]: ...  # of the C libraries: {"libzip": ..., "zlib": ..., "libdeflate": ...}

@@ -15,7 +15,7 @@ import torch
 
 from ptio._api import _threads_setting, _verify_setting
 from ptio._checkpoint import open_checkpoint
-from ptio._core import file_kind
+from ptio._core import Source, sniff
 from ptio._errors import (
     Error,
     FormatError,
@@ -284,14 +284,15 @@ _HEAD = 2048  # as much as says what a file is
 
 
 def _kind_of(f: Any) -> str:
-    """What the file is by its first bytes: "zip", "legacy", "tar" or "other"."""
+    """What the file is by its first bytes: "zip", "legacy", "tar" ..."""
     if is_path(f):
         with open(f, "rb", buffering=0) as file:
-            return file_kind(file.read(_HEAD))
-    start = f.tell()
-    head = f.read(_HEAD)
-    f.seek(start)
-    return file_kind(head)
+            head = file.read(_HEAD)
+    else:
+        start = f.tell()
+        head = f.read(_HEAD)
+        f.seek(start)
+    return sniff(Source.from_bytes(head, 0))[0]
 
 
 def _is_torchs_to_load(kind: str, mmap: bool) -> bool:
