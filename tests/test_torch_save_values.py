@@ -26,7 +26,7 @@ def fast(torch):
     from ptio.torch._saver import Saver
 
     def run(obj):
-        data, _ = collect_torch(obj, Saver())
+        data, *_ = collect_torch(obj, Saver())
         return data
 
     return run

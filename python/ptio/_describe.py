@@ -110,12 +110,12 @@ class Describer:
     def collect(self, root: Any) -> bytes:
         """The pickle of an object."""
         self._root = root
-        data, _ = _core.collect(root, self._describe)
+        data = _core.collect(root, self._describe)
         if self._share and (shared := plan_shared(self._arrays)):
             self.storages.clear()
             self._plans = shared
             self._copies.clear()
-            data, _ = _core.collect(root, self._describe)
+            data = _core.collect(root, self._describe)
         self._arrays.clear()  # the storages keep what they need
         self._plans.clear()
         return data
