@@ -27,7 +27,7 @@ typedef ptio_save_result (*ptio_save_other)(ptio_collector *c, PyObject *object)
 /* A storage, in the order in which the pickle first names it. */
 typedef struct {
     PyObject *owner;   /* torch.UntypedStorage */
-    PyObject *dtype;   /* of the last tensor over it */
+    PyObject *dtype;   /* of the first tensor over it */
     PyObject *key;     /* its number as a str, where that has one digit */
     uint64_t key_memo; /* else the text's number in the memo; 0, which is never a key's: not written yet */
     bool in_memory;    /* of the CPU: */

@@ -22,8 +22,8 @@ typedef struct {
     PyObject *data_ptr, *nbytes;                                   /* methods of a storage */
     PyObject *cdata;                                               /* getter of a storage */
     const dlpack_exchange_api *api;
-    ptio_address_map numbers;       /* storage in torch -> its number */
-    ptio_address_map dtype_of_data; /* memory -> torch.dtype, which the first storage over it keeps */
+    ptio_address_map at_address; /* memory -> number of the first storage over it */
+    ptio_address_map in_torch;   /* storage in torch -> its number, of all other storages */
 } saver;
 
 static const ptio_attribute saver_parts[] = {{"Tensor", offsetof(saver, tensor_type)},
@@ -67,8 +67,8 @@ static void saver_clear(saver *s) {
     ptio_clear_attributes(saver_parts, s);
     ptio_clear_attributes(tensor_parts, s);
     ptio_clear_attributes(storage_parts, s);
-    ptio_address_map_free(&s->numbers);
-    ptio_address_map_free(&s->dtype_of_data);
+    ptio_address_map_free(&s->at_address);
+    ptio_address_map_free(&s->in_torch);
 }
 
 /* --- what torch says ------------------------------------------------------------------------- */
@@ -134,45 +134,49 @@ static ptio_save_result save_class(ptio_collector *c, PyObject *class_) {
 
 /* --- storages ----------------------------------------------------------------------------------- */
 
-static ptio_save_result add_storage(ptio_collector *c, PyObject *untyped, uint64_t in_torch) {
-    saver *s = c->context;
+static ptio_save_result add_storage(ptio_collector *c, PyObject *untyped, PyObject *dtype,
+                                    ptio_address_map *map, uint64_t key) {
     void *items = c->storages;
     WRITE(c, ptio_grow(&items, &c->storage_capacity, c->storage_count + 1, sizeof *c->storages, &c->err));
     c->storages = items;
-    WRITE(c, ptio_address_map_put(&s->numbers, in_torch, c->storage_count, &c->err));
-    c->storages[c->storage_count++] = (ptio_saved_storage){.owner = Py_NewRef(untyped)};
+    WRITE(c, ptio_address_map_put(map, key, c->storage_count, &c->err));
+    c->storages[c->storage_count++] =
+        (ptio_saved_storage){.owner = Py_NewRef(untyped), .dtype = Py_NewRef(dtype)};
     return PTIO_SAVED;
 }
 
-/* The number of a torch.UntypedStorage; new ones are added. */
-static ptio_save_result find_storage(ptio_collector *c, PyObject *untyped, size_t *number) {
+/* The number of a storage whose address does not tell it from others: several may share memory,
+ * which somebody else owns, and without memory there is no address. */
+static ptio_save_result find_in_torch(ptio_collector *c, PyObject *untyped, PyObject *dtype,
+                                      const uint64_t *first, size_t *number) {
     saver *s = c->context;
-    uint64_t in_torch = get_address(s->cdata, untyped);
-    if (in_torch == 0) {
-        if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "a storage without an address");
+    uint64_t sought = get_address(s->cdata, untyped), other = 0;
+    if (sought != 0 && first != NULL) other = get_address(s->cdata, c->storages[*first].owner);
+    if (sought == 0 || (first != NULL && other == 0)) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "a storage has no address in torch");
         return PTIO_FAILED;
     }
-    const uint64_t *known = ptio_address_map_find(&s->numbers, in_torch);
+    const uint64_t *known = sought == other ? first : ptio_address_map_find(&s->in_torch, sought);
     *number = known == NULL ? c->storage_count : (size_t)*known;
-    return known == NULL ? add_storage(c, untyped, in_torch) : PTIO_SAVED;
+    return known == NULL ? add_storage(c, untyped, dtype, &s->in_torch, sought) : PTIO_SAVED;
 }
 
-/* One memory cannot be saved as two dtypes: loading could not make them share it. */
-static ptio_save_result check_dtype(ptio_collector *c, size_t number, uint64_t address, PyObject *dtype) {
+/* The number of a torch.UntypedStorage; new ones are added. One memory cannot be saved as two
+ * dtypes: loading could not make them share it. */
+static ptio_save_result find_storage(ptio_collector *c, PyObject *untyped, uint64_t address, PyObject *dtype,
+                                     size_t *number) {
     saver *s = c->context;
-    ptio_saved_storage *storage = &c->storages[number];
-    if (storage->dtype == dtype) return PTIO_SAVED;
-    const uint64_t *first = ptio_address_map_find(&s->dtype_of_data, address);
-    if (first != NULL && *first != (uint64_t)(uintptr_t)dtype) {
+    const uint64_t *first = ptio_address_map_find(&s->at_address, address);
+    if (first != NULL && c->storages[*first].dtype != dtype) {
         PyErr_SetString(
             PyExc_RuntimeError,
             "Cannot save multiple tensors or storages that view the same data as different types");
         return PTIO_FAILED;
     }
-    if (first == NULL && address != 0)
-        WRITE(c, ptio_address_map_put(&s->dtype_of_data, address, (uint64_t)(uintptr_t)dtype, &c->err));
-    Py_XSETREF(storage->dtype, Py_NewRef(dtype));
-    return PTIO_SAVED;
+    *number = first == NULL ? c->storage_count : (size_t)*first;
+    if (first == NULL && address != 0) return add_storage(c, untyped, dtype, &s->at_address, address);
+    if (first != NULL && c->storages[*first].owner == untyped) return PTIO_SAVED;
+    return find_in_torch(c, untyped, dtype, first, number);
 }
 
 static ptio_save_result save_location(ptio_collector *c, PyObject *untyped, bool on_cpu,
@@ -195,8 +199,7 @@ static ptio_save_result save_storage(ptio_collector *c, PyObject *object) {
         return PTIO_FAILED;
     long long address = call_int(s->data_ptr, untyped);
     if (PyErr_Occurred()) return PTIO_FAILED;
-    SAVE(find_storage(c, untyped, &number));
-    SAVE(check_dtype(c, number, (uint64_t)address, dtype));
+    SAVE(find_storage(c, untyped, (uint64_t)address, dtype, &number));
     return ptio_save_storage_id(c, class_, save_class, number, location, numel);
 }
 
@@ -247,8 +250,7 @@ static ptio_save_result save_arguments(ptio_collector *c, PyObject *tensor, cons
     uint64_t address;
     if (offset == -1 && PyErr_Occurred()) return PTIO_FAILED;
     SAVE(measure(s, untyped, view, offset, &address, &bytes));
-    SAVE(find_storage(c, untyped, &number));
-    SAVE(check_dtype(c, number, address, typed ? dtype : s->byte));
+    SAVE(find_storage(c, untyped, address, typed ? dtype : s->byte, &number));
     if (view->device_type == DLPACK_CPU) {
         c->storages[number].in_memory = true;
         c->storages[number].address = address;
