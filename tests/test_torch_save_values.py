@@ -27,7 +27,7 @@ def fast(torch):
 
     def run(obj):
         data, *_ = collect_torch(obj, Saver())
-        return data
+        return bytes(data)
 
     return run
 

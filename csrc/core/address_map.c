@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "address_map.h"
 
-#include "memory.h"
+#include "pages.h"
 
 enum { FIRST_CAPACITY = 64 };
 
+/* As many slots as a block of pages has room for: a power of two, as all sizes below are. */
+static bool block_size(size_t capacity, size_t *size) {
+    return capacity <= SIZE_MAX / 2 / sizeof(ptio_address_slot) &&
+           ptio_pages_size(ptio_huge_room(capacity * sizeof(ptio_address_slot)), size);
+}
+
 static ptio_status widen(ptio_address_map *map, ptio_error *err) {
-    ptio_address_map wider = {.capacity = map->capacity == 0 ? FIRST_CAPACITY : 2 * map->capacity,
-                              .count = map->count};
-    wider.slots = ptio_alloc_zeroed(wider.capacity, sizeof *wider.slots);
+    ptio_address_map wider = {.count = map->count};
+    size_t size = 0;
+    if (!block_size(map->capacity == 0 ? FIRST_CAPACITY : 2 * map->capacity, &size))
+        return ptio_no_memory(err);
+    wider.slots = ptio_pages_alloc_zeroed(size);
+    wider.capacity = size / sizeof(ptio_address_slot);
     if (wider.slots == NULL) return ptio_no_memory(err);
     for (size_t i = 0; i < map->capacity; i++)
         if (map->slots[i].address != 0) *ptio_address_map_slot(&wider, map->slots[i].address) = map->slots[i];
-    ptio_free(map->slots);
+    ptio_address_map_free(map);
     *map = wider;
     return PTIO_OK;
 }
@@ -26,6 +35,6 @@ ptio_status ptio_address_map_put(ptio_address_map *map, uint64_t address, uint64
 }
 
 void ptio_address_map_free(ptio_address_map *map) {
-    ptio_free(map->slots);
+    if (map->slots != NULL) ptio_pages_free(map->slots, map->capacity * sizeof *map->slots);
     *map = (ptio_address_map){.slots = NULL};
 }

@@ -5,7 +5,7 @@
  */
 #include "pickle_write.h"
 
-#include "memory.h"
+#include "pages.h"
 
 enum { PROTOCOL = 2, BATCH = 1000 };
 
@@ -16,7 +16,7 @@ typedef unsigned long long ull;
 static ptio_status grow(ptio_pickler *p, size_t n, ptio_error *err) {
     if (n > SIZE_MAX - p->size) return ptio_no_memory(err);
     void *bytes = p->bytes;
-    PTIO_TRY(ptio_grow(&bytes, &p->capacity, p->size + n, 1, err));
+    PTIO_TRY(ptio_pages_grow(&bytes, &p->capacity, p->size + n, 1, err));
     p->bytes = bytes;
     return PTIO_OK;
 }
@@ -71,7 +71,7 @@ ptio_status ptio_pickler_end(ptio_pickler *p, ptio_error *err) {
 
 void ptio_pickler_free(ptio_pickler *p) {
     ptio_address_map_free(&p->memo);
-    ptio_free(p->bytes);
+    ptio_pages_free_array(p->bytes, p->capacity, 1);
     *p = (ptio_pickler){.bytes = NULL};
 }
 

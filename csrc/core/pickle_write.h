@@ -16,7 +16,7 @@ typedef enum {
 } ptio_opcode;
 
 typedef struct {
-    uint8_t *bytes; /* the pickle */
+    uint8_t *bytes; /* the pickle: an array of pages.h */
     size_t size, capacity;
     ptio_address_map memo;
     uint64_t memo_count; /* the next number: one for each object that was memoized */

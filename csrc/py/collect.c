@@ -17,7 +17,7 @@ ptio_save_result ptio_keep(ptio_collector *c, PyObject *object) {
     if (object == NULL) return PTIO_FAILED;
     ptio_status status = PTIO_OK;
     if (c->kept_count == c->kept_capacity)
-        status = ptio_grow(&kept, &c->kept_capacity, c->kept_count + 1, sizeof *c->kept, &c->err);
+        status = ptio_pages_grow(&kept, &c->kept_capacity, c->kept_count + 1, sizeof *c->kept, &c->err);
     c->kept = kept;
     if (status == PTIO_OK)
         c->kept[c->kept_count++] = object;
@@ -326,10 +326,10 @@ void ptio_collector_clear(ptio_collector *c) {
         Py_XDECREF(c->storages[i].dtype);
         Py_XDECREF(c->storages[i].key);
     }
-    ptio_free(c->storages);
+    ptio_pages_free_array(c->storages, c->storage_capacity, sizeof *c->storages);
     ptio_pickler_free(&c->pickler);
     for (size_t i = 0; i < c->kept_count; i++) Py_DECREF(c->kept[i]);
-    ptio_free(c->kept);
+    ptio_pages_free_array(c->kept, c->kept_capacity, sizeof *c->kept);
     Py_CLEAR(c->storage_word);
     Py_CLEAR(c->cpu_word);
     Py_CLEAR(c->latin1_word);
@@ -341,6 +341,27 @@ static ptio_save_result save_root(ptio_collector *c, PyObject *object) {
     return ptio_save_status(c, ptio_pickler_end(&c->pickler, &c->err));
 }
 
+static void free_bytes(PyObject *capsule) {
+    size_t size = (size_t)(uintptr_t)PyCapsule_GetContext(capsule);
+    ptio_pages_free_array(PyCapsule_GetPointer(capsule, NULL), size, 1);
+}
+
+/* Hands the bytes over as they are: the pickle of many tensors is large. */
+static PyObject *take_pickle(ptio_pickler *p) {
+    npy_intp size = (npy_intp)p->size;
+    PyObject *array = PyArray_SimpleNewFromData(1, &size, NPY_UINT8, p->bytes);
+    PyObject *owner = array == NULL ? NULL : PyCapsule_New(p->bytes, NULL, free_bytes);
+    if (owner == NULL) {
+        Py_XDECREF(array);
+        return NULL;
+    }
+    (void)PyCapsule_SetContext(owner, (void *)(uintptr_t)p->capacity); /* fails for other objects only */
+    *p = (ptio_pickler){.bytes = NULL};
+    if (PyArray_SetBaseObject((PyArrayObject *)array, owner) == 0) return array;
+    Py_DECREF(array);
+    return NULL;
+}
+
 PyObject *ptio_collect(ptio_collector *c, PyObject *object) {
     /* Many small objects and no garbage: collecting meanwhile would only cost time. */
     int collected = PyGC_Disable();
@@ -348,5 +369,5 @@ PyObject *ptio_collect(ptio_collector *c, PyObject *object) {
     if (collected) PyGC_Enable();
     if (result == PTIO_NOT_FOR_US) Py_RETURN_NONE;
     if (result == PTIO_FAILED) return NULL;
-    return PyBytes_FromStringAndSize((const char *)c->pickler.bytes, (Py_ssize_t)c->pickler.size);
+    return take_pickle(&c->pickler);
 }

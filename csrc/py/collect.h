@@ -6,6 +6,7 @@
 #ifndef PTIO_COLLECT_H
 #define PTIO_COLLECT_H
 
+#include "../core/pages.h"
 #include "../core/pickle_write.h"
 #include "module.h"
 
@@ -50,7 +51,7 @@ struct ptio_collector {
 
 int ptio_collector_init(ptio_collector *c, ptio_state *state, ptio_save_other other, void *context);
 void ptio_collector_clear(ptio_collector *c);
-/* The whole pickle: bytes, None for PTIO_NOT_FOR_US, or NULL. */
+/* The whole pickle: a NumPy array of uint8, None for PTIO_NOT_FOR_US, or NULL. */
 PyObject *ptio_collect(ptio_collector *c, PyObject *object);
 
 ptio_save_result ptio_save(ptio_collector *c, PyObject *object);

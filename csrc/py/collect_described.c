@@ -51,7 +51,7 @@ static ptio_save_result save_call(ptio_collector *c, PyObject *object, PyObject 
 
 static ptio_save_result save_storage_id(ptio_collector *c, size_t number, PyObject *class_, long long numel) {
     void *items = c->storages;
-    WRITE(c, ptio_grow(&items, &c->storage_capacity, number + 1, sizeof *c->storages, &c->err));
+    WRITE(c, ptio_pages_grow(&items, &c->storage_capacity, number + 1, sizeof *c->storages, &c->err));
     c->storages = items;
     while (c->storage_count <= number) c->storages[c->storage_count++] = (ptio_saved_storage){.owner = NULL};
     return ptio_save_storage_id(c, class_, save_name, number, c->cpu_word, numel);

@@ -137,7 +137,8 @@ static ptio_save_result save_class(ptio_collector *c, PyObject *class_) {
 static ptio_save_result add_storage(ptio_collector *c, PyObject *untyped, PyObject *dtype,
                                     ptio_address_map *map, uint64_t key) {
     void *items = c->storages;
-    WRITE(c, ptio_grow(&items, &c->storage_capacity, c->storage_count + 1, sizeof *c->storages, &c->err));
+    WRITE(c,
+          ptio_pages_grow(&items, &c->storage_capacity, c->storage_count + 1, sizeof *c->storages, &c->err));
     c->storages = items;
     WRITE(c, ptio_address_map_put(map, key, c->storage_count, &c->err));
     c->storages[c->storage_count++] =

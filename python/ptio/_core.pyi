@@ -160,12 +160,12 @@ def collect(
     obj: Any,
     describe: Callable[[Any, int | None], tuple[Any, ...]],  # see csrc/py/collect_described.c
     /,
-) -> bytes: ...  # the pickle
+) -> Any: ...  # the pickle, a NumPy array of uint8
 def collect_torch(
     obj: Any,
     saver: Any,  # ptio.torch._saver.Saver
     /,
-) -> tuple[bytes, tuple[Any, ...], bytes | None] | None: ...  # ptio.torch._collect.Collected
+) -> tuple[Any, tuple[Any, ...], bytes | None] | None: ...  # ptio.torch._collect.Collected
 
 # None: CPython's pickler has to
 

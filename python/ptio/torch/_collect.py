@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ptio._arrays import Array
 from ptio._core import collect_torch
 from ptio.torch import _compact
 from ptio.torch._saver import Saver
@@ -26,7 +27,7 @@ class Collected(NamedTuple):
         places: where all of them lie, for `ArchiveWriter.add_storages`; None: ask each.
     """
 
-    pickle: bytes
+    pickle: bytes | Array
     storages: tuple[Any, ...]
     places: bytes | None = None
 
