@@ -339,6 +339,7 @@ static PyObject *writer_id(ptio_writer_object *self, PyObject *unused) {
     (void)unused;
     if (check_idle(self) < 0) return NULL;
     ptio_archive_id(self->archive, id);
+    self->ticker.progress = NULL; /* only the id is left: the end is reported once, and has been */
     return PyBytes_FromString(id);
 }
 
