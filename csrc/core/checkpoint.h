@@ -94,6 +94,8 @@ typedef struct {
     ptio_limits limits;
 } ptio_checkpoint_options;
 
+typedef struct ptio_tar ptio_tar; /* tar_tables.h */
+
 typedef struct {
     ptio_zip_index index; /* of a legacy format: its storages, as "data/<key>" */
     ptio_format format;
@@ -108,6 +110,7 @@ typedef struct {
 
     ptio_graph graph; /* its arena holds the tables below, too */
     ptio_declared declared;
+    ptio_tar *tar; /* not owned, while such a file is vetted */
     ptio_storage *storages;
     size_t storage_count, storage_capacity;
     ptio_tensor *tensors;
