@@ -25,7 +25,10 @@ static ptio_status read_object(const ptio_source *source, const ptio_checkpoint_
     if (status == PTIO_OK) status = ptio_legacy_object_read(&series, options, c, err);
     if (status == PTIO_OK) status = ptio_legacy_index(c, err);
     ptio_series_free(&series);
-    return status;
+    PTIO_TRY(status);
+    PTIO_CHECK(series.at == series.end, "L2.object", err, LEGACY_MALFORMED, series.at,
+               "%llu bytes follow the object", (unsigned long long)(series.end - series.at));
+    return PTIO_OK;
 }
 
 static ptio_status read_all(const ptio_source *source, const ptio_checkpoint_options *options, ptio_tar *tar,

@@ -49,8 +49,11 @@ static ptio_status declare(ptio_vetting *v, uint32_t number) {
 
 ptio_status ptio_vet_tar_tables(ptio_vetting *v) {
     const ptio_tar *tar = v->c->tar;
-    PTIO_CHECK(tar->storage_count < UINT32_MAX - v->graph->count, "R.tar", v->err, LIMIT, PTIO_NO_OFFSET,
-               "the file has %zu storages", tar->storage_count);
+    uint64_t most = ptio_min_u64(v->options->limits.objects, PTIO_NO_NODE - PTIO_FIRST_FREE_NODE);
+    uint64_t nodes = v->graph->count - PTIO_FIRST_FREE_NODE; /* of the pickle; two come for each storage */
+    PTIO_CHECK(nodes <= most && tar->storage_count <= (most - nodes) / 2, "R.tar", v->err, LIMIT,
+               PTIO_NO_OFFSET, "the file has %zu storages, more objects than are allowed (limit objects)",
+               tar->storage_count);
     for (uint32_t i = 0; i < tar->storage_count; i++) PTIO_TRY(declare(v, i));
     return PTIO_OK;
 }
