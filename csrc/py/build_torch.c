@@ -130,7 +130,7 @@ static PyObject *placed_storage(ptio_builder *b, uint32_t number) {
 /* The storage that all of its tensors share, a new reference. torch never shares empty ones,
  * nor those without data. */
 static PyObject *storage_of(ptio_builder *b, uint32_t number) {
-    PyObject **shared = &b->loaded->objects[number];
+    PyObject **shared = &b->loaded->objects[ptio_slot_of(b->loaded, number)];
     if (*shared == NULL) {
         PyObject *untyped = placed_storage(b, number);
         if (untyped != NULL && b->c->storages[number].bytes > 0 && is_loaded(b, number))
@@ -196,9 +196,10 @@ static bool fills_storage(const ptio_checkpoint *c, const ptio_tensor *tensor) {
 static int hand_over(ptio_builder *b, const ptio_tensor *tensor, PyObject **out) {
     uint32_t number = tensor->storage;
     const dlpack_exchange_api *api = b->ring->api;
+    PyObject **shared = &b->loaded->objects[ptio_slot_of(b->loaded, number)];
     void *object = NULL;
-    if (api == NULL || dlpack_dtypes[tensor->dtype].bits == 0 || !is_loaded(b, number) ||
-        b->loaded->objects[number] != NULL || !fills_storage(b->c, tensor))
+    if (api == NULL || dlpack_dtypes[tensor->dtype].bits == 0 || !is_loaded(b, number) || *shared != NULL ||
+        !fills_storage(b->c, tensor))
         return 0;
     PyObject *place = place_of(b->ring, b->graph, &b->c->storages[number]);
     if (place == NULL) return -1;
@@ -209,7 +210,7 @@ static int hand_over(ptio_builder *b, const ptio_tensor *tensor, PyObject **out)
                         ptio_tensor_sizes(b->c, tensor), ptio_tensor_strides(b->c, tensor), tensor->ndim);
     if (managed == NULL || api->import_tensor(managed, &object) < 0) return -1;
     *out = object;
-    b->loaded->objects[number] = Py_NewRef(object);
+    *shared = Py_NewRef(object);
     return 1;
 }
 
