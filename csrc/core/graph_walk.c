@@ -42,16 +42,20 @@ ptio_ref ptio_next_run(const ptio_graph *graph, ptio_children *c, ptio_ref *ente
 
 /* --- parts -------------------------------------------------------------------------------- */
 
-/* Nodes that are children of others are found through refs that may be PTIO_N_SAME, which are
- * nodes of their own: nothing is followed here. */
-static ptio_status add(ptio_part *part, uint8_t *taken, ptio_ref ref, ptio_error *err) {
+static ptio_status append(ptio_part *part, ptio_ref ref, ptio_error *err) {
     void *refs = part->refs;
-    if (taken[ref]) return PTIO_OK;
     PTIO_TRY(ptio_grow(&refs, &part->capacity, part->count + 1, sizeof *part->refs, err));
     part->refs = refs;
     part->refs[part->count++] = ref;
-    taken[ref] = 1;
     return PTIO_OK;
+}
+
+/* Nodes that are children of others are found through refs that may be PTIO_N_SAME, which are
+ * nodes of their own: nothing is followed here. */
+static ptio_status add(ptio_part *part, uint8_t *taken, ptio_ref ref, ptio_error *err) {
+    if (taken[ref]) return PTIO_OK;
+    taken[ref] = 1;
+    return append(part, ref, err);
 }
 
 /* The list is its own queue: what stands behind `next` still has to be looked into. */
@@ -73,18 +77,30 @@ static int compare(const void *a, const void *b) {
     return (*x > *y) - (*x < *y);
 }
 
-ptio_status ptio_graph_part(const ptio_graph *graph, ptio_ref root, ptio_part *out, ptio_error *err) {
-    ptio_part part = {0};
+static bool is_childless(const ptio_graph *graph, ptio_ref ref) {
+    ptio_children c = ptio_children_of(graph, ref);
+    return c.direct[0] == PTIO_NODE_NONE && c.direct[1] == PTIO_NODE_NONE && c.at == c.end && c.fill == 0;
+}
+
+static ptio_status add_descendants(const ptio_graph *graph, ptio_part *part, ptio_error *err) {
     uint8_t *taken = ptio_alloc_zeroed(graph->count, 1);
     if (taken == NULL) return ptio_no_memory(err);
-    ptio_status status = add(&part, taken, root, err);
-    if (status == PTIO_OK) status = collect(graph, &part, taken, err);
+    taken[part->refs[0]] = 1;
+    ptio_status status = collect(graph, part, taken, err);
     ptio_free(taken);
+    if (status == PTIO_OK) qsort(part->refs, part->count, sizeof *part->refs, compare);
+    return status;
+}
+
+ptio_status ptio_graph_part(const ptio_graph *graph, ptio_ref root, ptio_part *out, ptio_error *err) {
+    ptio_part part = {0};
+    ptio_status status = append(&part, root, err);
+    /* For most tensors the size of the graph does not matter. */
+    if (status == PTIO_OK && !is_childless(graph, root)) status = add_descendants(graph, &part, err);
     if (status != PTIO_OK) {
         ptio_free(part.refs);
         return status;
     }
-    qsort(part.refs, part.count, sizeof *part.refs, compare);
     *out = part;
     return PTIO_OK;
 }

@@ -111,14 +111,15 @@ static ptio_status take_item(walk *w, level *l) {
         step->key = ptio_follow(graph, graph->refs[l->at++]);
     else
         l->position++;
-    ptio_ref item = ptio_follow(graph, graph->refs[l->at++]);
+    ptio_ref value = graph->refs[l->at++], item = ptio_follow(graph, value);
     return has_items(w, &graph->nodes[item]) ? enter(w, item)
-                                             : w->visit(w->context, w->path, w->depth, item, w->err);
+                                             : w->visit(w->context, w->path, w->depth, value, w->err);
 }
 
 static ptio_status run(walk *w) {
     ptio_ref root = ptio_follow(&w->c->graph, w->c->graph.root);
-    if (!has_items(w, &w->c->graph.nodes[root])) return w->visit(w->context, NULL, 0, root, w->err);
+    if (!has_items(w, &w->c->graph.nodes[root]))
+        return w->visit(w->context, NULL, 0, w->c->graph.root, w->err);
     PTIO_TRY(enter(w, root));
     while (w->depth > 0) {
         level *l = &w->levels[w->depth - 1];

@@ -16,7 +16,7 @@ typedef struct {
 } ptio_step;
 
 /* A TENSOR, a STORAGE that is a value of its own, or anything else that holds
- * nothing further. */
+ * nothing further; it may stand behind PTIO_N_SAME (see ptio_follow). */
 typedef ptio_status (*ptio_leaf_visit)(void *context, const ptio_step *path, size_t length, ptio_ref leaf,
                                        ptio_error *err);
 

@@ -203,6 +203,16 @@ ptio_status ptio_source_read(const ptio_source *source, uint64_t offset, void *o
     return PTIO_OK;
 }
 
+ptio_status ptio_source_unchanged(const ptio_source *source, ptio_error *err) {
+    uint64_t now;
+    if (source->mapping == NULL) return PTIO_OK;
+    PTIO_TRY(regular_size(source->fd, &now, err));
+    PTIO_CHECK(now >= ptio_block_size(source->mapping), "F2.mapping", err, FILE_CHANGED, PTIO_NO_OFFSET,
+               "the file had %zu bytes when it was opened, now it has %llu", ptio_block_size(source->mapping),
+               (unsigned long long)now);
+    return PTIO_OK;
+}
+
 bool ptio_source_is_concurrent(const ptio_source *source) { return source->read_at == NULL; }
 
 void ptio_source_close(ptio_source *source) {

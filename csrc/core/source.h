@@ -56,6 +56,9 @@ ptio_status ptio_source_part(const ptio_source *source, uint64_t offset, uint64_
 ptio_status ptio_source_read(const ptio_source *source, uint64_t offset, void *out, size_t n,
                              ptio_error *err) PTIO_MUST_CHECK;
 
+/* F2 for the file behind a mapping; reads notice by themselves. */
+ptio_status ptio_source_unchanged(const ptio_source *source, ptio_error *err) PTIO_MUST_CHECK;
+
 /* True unless reads must come from one thread, one after another. */
 bool ptio_source_is_concurrent(const ptio_source *source);
 

@@ -101,13 +101,21 @@ static PyObject *archive_storages(ptio_archive_object *self, PyObject *args, PyO
     ptio_error err = {0};
     ptio_status status;
     size_t count;
-    if (!ptio_parse_read_options(args, kwargs, "$OpIO:storages", names, &options, &ticker)) return NULL;
-    if (!self->source->open) return PyErr_Format(PyExc_ValueError, "the file of this archive is closed");
+    PyObject *verify, *progress, *dict = NULL;
+    int private_copy;
+    unsigned threads;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OpIO:storages", names, &verify, &private_copy, &threads,
+                                     &progress) ||
+        ptio_read_options_set(verify, private_copy, threads, progress, &options, &ticker) < 0)
+        return NULL;
     ptio_wanted *wanted = choose(&self->checkpoint.index, &count);
-    if (wanted == NULL) return NULL;
+    if (wanted == NULL || ptio_source_enter(self->source) < 0) {
+        PyMem_Free(wanted);
+        return NULL;
+    }
     Py_BEGIN_ALLOW_THREADS status = ptio_records_read(&self->source->source, &self->checkpoint.index, wanted,
                                                       count, &self->limits, &options, &err);
-    Py_END_ALLOW_THREADS PyObject *dict = NULL;
+    Py_END_ALLOW_THREADS ptio_source_leave(self->source);
     if (status == PTIO_OK)
         dict = make_dict(self, wanted, count);
     else

@@ -221,15 +221,23 @@ static void drop_objects(ptio_builder *b) {
     const ptio_part *part = &b->loaded->part;
     for (size_t i = 0; i < part->count; i++) Py_CLEAR(b->objects[part->refs[i]]);
     if (part->refs != NULL) {
-        for (size_t i = 0; i < PTIO_NODE_EMPTY_TUPLE; i++) Py_XDECREF(b->objects[i]);
+        for (ptio_ref i = 0; i < PTIO_NODE_EMPTY_TUPLE; i++) Py_XDECREF(b->objects[i]);
         ptio_free(b->objects);
         return;
     }
     for (size_t i = 0; i < b->graph->count; i++) Py_XDECREF(b->objects[i]);
 }
 
+/* A node without children: most single tensors. */
+static PyObject *build_single(ptio_builder *b, ptio_ref ref) {
+    PyObject *value = make_value(b, ref);
+    if (value == NULL && (b->ring == NULL || !b->ring->their_code)) raise_as_ours(b, ref);
+    return value;
+}
+
 PyObject *ptio_build(ptio_builder *b, ptio_ref root) {
     PyObject *result = NULL;
+    if (b->loaded->single) return build_single(b, root);
     if ((b->objects = take_objects(b)) == NULL) return PyErr_NoMemory();
     b->objects[PTIO_NODE_NONE] = Py_NewRef(Py_None);
     b->objects[PTIO_NODE_FALSE] = Py_NewRef(Py_False);

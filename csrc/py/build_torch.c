@@ -136,7 +136,7 @@ static PyObject *view_of_root(ptio_builder *b, uint32_t number) {
 /* The storage that all of its tensors share, a new reference. torch never shares empty ones,
  * nor those without data. */
 static PyObject *storage_of(ptio_builder *b, uint32_t number) {
-    PyObject **shared = &b->loaded->objects[number];
+    PyObject **shared = &b->loaded->objects[ptio_slot_of(b->loaded, number)];
     if (*shared == NULL) {
         bool view = b->c->storages[number].root != number && is_loaded(b, number);
         PyObject *untyped = view ? view_of_root(b, number) : placed_storage(b, number);
@@ -203,10 +203,11 @@ static bool fills_storage(const ptio_checkpoint *c, const ptio_tensor *tensor) {
 static int hand_over(ptio_builder *b, const ptio_tensor *tensor, PyObject **out) {
     uint32_t number = tensor->storage;
     const dlpack_exchange_api *api = b->ring->api;
+    PyObject **shared = &b->loaded->objects[ptio_slot_of(b->loaded, number)];
     void *object = NULL;
     if (b->c->storages[number].root != number) return 0;
-    if (api == NULL || dlpack_dtypes[tensor->dtype].bits == 0 || !is_loaded(b, number) ||
-        b->loaded->objects[number] != NULL || !fills_storage(b->c, tensor))
+    if (api == NULL || dlpack_dtypes[tensor->dtype].bits == 0 || !is_loaded(b, number) || *shared != NULL ||
+        !fills_storage(b->c, tensor))
         return 0;
     PyObject *place = place_of(b->ring, b->graph, &b->c->storages[number]);
     if (place == NULL) return -1;
@@ -217,7 +218,7 @@ static int hand_over(ptio_builder *b, const ptio_tensor *tensor, PyObject **out)
                         ptio_tensor_sizes(b->c, tensor), ptio_tensor_strides(b->c, tensor), tensor->ndim);
     if (managed == NULL || api->import_tensor(managed, &object) < 0) return -1;
     *out = object;
-    b->loaded->objects[number] = Py_NewRef(object);
+    *shared = Py_NewRef(object);
     return 1;
 }
 

@@ -54,9 +54,11 @@ static int keep_error(ptio_checkpoint_object *self) {
 static int open_checkpoint(ptio_checkpoint_object *self, const ptio_checkpoint_options *options) {
     ptio_error err = {0};
     ptio_status status;
+    if (ptio_source_enter(self->source) < 0) return -1;
     Py_BEGIN_ALLOW_THREADS status =
         ptio_checkpoint_open(&self->source->source, options, &self->checkpoint, &err);
-    Py_END_ALLOW_THREADS if (status == PTIO_OK) return 0;
+    Py_END_ALLOW_THREADS ptio_source_leave(self->source);
+    if (status == PTIO_OK) return 0;
     ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, &self->checkpoint);
     return -1;
 }
@@ -88,7 +90,6 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     self->encoding = Py_NewRef(encoding);
     self->path = Py_NewRef(path);
     self->members = Py_NewRef(members);
-    self->lock = PyThread_allocate_lock();
     options.limits = self->limits;
     options.inert = inert;
     options.order_if_missing = (ptio_byte_order)order;
@@ -96,8 +97,7 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     options.may_continue = ((ptio_source_object *)source)->stream;
     if (judge != Py_None) options.judge = ptio_judge_global;
     options.judge_context = &self->judging;
-    if (self->lock == NULL) PyErr_NoMemory();
-    bool ready = self->lock != NULL && ptio_judging_init(&self->judging, judge) == 0 &&
+    bool ready = ptio_turn_init(&self->turn) == 0 && ptio_judging_init(&self->judging, judge) == 0 &&
                  read_members(members, &options.members) == 0 &&
                  read_allow(allow, &allow_names, &options.allow_count) == 0;
     options.allow = allow_names;
@@ -124,7 +124,7 @@ static void checkpoint_dealloc(ptio_checkpoint_object *self) {
     PyObject_GC_UnTrack(self);
     ptio_checkpoint_free(&self->checkpoint);
     ptio_judging_clear(&self->judging);
-    if (self->lock != NULL) PyThread_free_lock(self->lock);
+    ptio_turn_clear(&self->turn);
     Py_CLEAR(self->source);
     Py_CLEAR(self->encoding);
     Py_CLEAR(self->path);
@@ -162,14 +162,15 @@ int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, p
 }
 
 /* A node and all that it is made of; the whole object for None. */
-static int choose_part(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *root,
-                       ptio_part *part) {
+static int choose_part(const ptio_checkpoint_object *self, PyObject *number, bool values_of_numpy,
+                       ptio_ref *root, ptio_part *part) {
     ptio_error err;
     if (check_open(self) < 0) return -1;
     *root = self->checkpoint.graph.root;
     *part = (ptio_part){.refs = NULL};
     if (number == Py_None) return 0;
     if (ptio_checkpoint_node(self, number, root) < 0) return -1;
+    if (values_of_numpy) *root = ptio_follow(&self->checkpoint.graph, *root);
     if (ptio_graph_part(&self->checkpoint.graph, *root, part, &err) == PTIO_OK) return 0;
     PyErr_NoMemory();
     return -1;
@@ -183,7 +184,7 @@ static PyObject *read_and_build(ptio_checkpoint_object *self, const ptio_read_op
     ptio_loaded loaded;
     ptio_part part;
     ptio_ref root;
-    if (encoding == NULL || choose_part(self, node, &root, &part) < 0) return NULL;
+    if (encoding == NULL || choose_part(self, node, ring == NULL, &root, &part) < 0) return NULL;
     if (ptio_storages_load(self, state, options, ring != NULL && ring->without_data, part, &loaded) < 0)
         return NULL;
     ptio_builder builder = {.state = state,
@@ -201,32 +202,35 @@ static PyObject *read_and_build(ptio_checkpoint_object *self, const ptio_read_op
 }
 
 static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"verify", "private", "threads", "progress", NULL};
+    static char *names[] = {"", "verify", "private", "threads", "progress", NULL};
     ptio_read_options options;
     ptio_ticker ticker;
-    PyObject *node, *nothing;
-    if (!PyArg_ParseTuple(args, "O:build", &node) || (nothing = PyTuple_New(0)) == NULL) return NULL;
-    bool parsed = ptio_parse_read_options(nothing, kwargs, "$OpIO:build", names, &options, &ticker);
-    Py_DECREF(nothing);
-    return parsed ? read_and_build(self, &options, NULL, node) : NULL;
+    PyObject *node, *verify, *progress;
+    int private_copy;
+    unsigned threads;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$OpIO:build", names, &node, &verify, &private_copy,
+                                     &threads, &progress) ||
+        ptio_read_options_set(verify, private_copy, threads, progress, &options, &ticker) < 0)
+        return NULL;
+    return read_and_build(self, &options, NULL, node);
 }
 
 static PyObject *checkpoint_build_torch(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"verify", "private", "threads", "progress", NULL};
+    static char *names[] = {"", "", "", "verify", "private", "threads", "progress", NULL};
     ptio_read_options options;
     ptio_ticker ticker;
     ptio_ring ring;
-    PyObject *object, *node, *nothing, *result = NULL;
-    int without_data;
-    if (!PyArg_ParseTuple(args, "OpO:build_torch", &object, &without_data, &node)) return NULL;
+    PyObject *object, *node, *verify, *progress, *result = NULL;
+    int without_data, private_copy;
+    unsigned threads;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OpO$OpIO:build_torch", names, &object, &without_data,
+                                     &node, &verify, &private_copy, &threads, &progress) ||
+        ptio_read_options_set(verify, private_copy, threads, progress, &options, &ticker) < 0)
+        return NULL;
     if (self->judging.judge == NULL && node == Py_None) {
         PyErr_SetString(PyExc_TypeError, "build_torch() of a checkpoint that was not opened for torch");
         return NULL;
     }
-    if ((nothing = PyTuple_New(0)) == NULL) return NULL;
-    bool parsed = ptio_parse_read_options(nothing, kwargs, "$OpIO:build_torch", names, &options, &ticker);
-    Py_DECREF(nothing);
-    if (!parsed) return NULL;
     if (ptio_ring_init(&ring, object, without_data) == 0 &&
         (node != Py_None || ptio_ring_check_places(&ring, &self->checkpoint) == 0))
         result = read_and_build(self, &options, &ring, node);
@@ -234,12 +238,29 @@ static PyObject *checkpoint_build_torch(ptio_checkpoint_object *self, PyObject *
     return result;
 }
 
+/* {node of a TensorInfo: object} by the nodes that hold the tensors themselves. */
+static PyObject *by_tensor(const ptio_checkpoint_object *self, PyObject *infos) {
+    PyObject *result = PyDict_New(), *number, *info;
+    Py_ssize_t at = 0;
+    while (result != NULL && PyDict_Next(infos, &at, &number, &info)) {
+        ptio_ref ref;
+        PyObject *tensor = NULL;
+        if (ptio_checkpoint_node(self, number, &ref) == 0)
+            tensor = PyLong_FromUnsignedLong(ptio_follow(&self->checkpoint.graph, ref));
+        if (tensor == NULL || PyDict_SetDefault(result, tensor, info) == NULL) Py_CLEAR(result);
+        Py_XDECREF(tensor);
+    }
+    return result;
+}
+
 /* The object with other objects in the place of its tensors. */
-static PyObject *checkpoint_build_tree(ptio_checkpoint_object *self, PyObject *infos) {
+static PyObject *checkpoint_build_tree(ptio_checkpoint_object *self, PyObject *given) {
     const char *encoding = PyUnicode_AsUTF8(self->encoding);
     ptio_loaded loaded = {.count = 0};
-    if (!PyDict_Check(infos)) return PyErr_Format(PyExc_TypeError, "build_tree takes a dict");
+    if (!PyDict_Check(given)) return PyErr_Format(PyExc_TypeError, "build_tree takes a dict");
     if (encoding == NULL || check_open(self) < 0) return NULL;
+    PyObject *infos = by_tensor(self, given);
+    if (infos == NULL) return NULL;
     ptio_builder builder = {.state = ptio_state_of_type(Py_TYPE(self)),
                             .c = &self->checkpoint,
                             .graph = &self->checkpoint.graph,
@@ -251,6 +272,7 @@ static PyObject *checkpoint_build_tree(ptio_checkpoint_object *self, PyObject *i
                             .path = self->path};
     PyObject *result = ptio_build(&builder, self->checkpoint.graph.root);
     ptio_storages_release(&loaded);
+    Py_DECREF(infos);
     return result;
 }
 
@@ -263,14 +285,18 @@ static PyObject *checkpoint_check(ptio_checkpoint_object *self, PyObject *args, 
     ptio_error err = {0};
     ptio_status status;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$IO:check", names, &threads, &progress)) return NULL;
-    if (self->error == NULL && check_open(self) < 0) return NULL;
+    if (ptio_source_enter(self->source) < 0) return NULL;
+    if (ptio_turn_take(&self->turn) < 0) {
+        ptio_source_leave(self->source);
+        return NULL;
+    }
     ptio_ticker ticker = {progress == Py_None ? NULL : progress};
     ptio_read_options options = {.threads = threads, .tick = ptio_tick, .tick_context = &ticker};
-    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
-    status = ptio_records_verify(&self->source->source, &self->checkpoint.index, &self->limits, &options,
-                                 &verdicts, &err);
-    PyThread_release_lock(self->lock);
-    Py_END_ALLOW_THREADS if (status != PTIO_OK) {
+    Py_BEGIN_ALLOW_THREADS status = ptio_records_verify(&self->source->source, &self->checkpoint.index,
+                                                        &self->limits, &options, &verdicts, &err);
+    Py_END_ALLOW_THREADS ptio_turn_give(&self->turn);
+    ptio_source_leave(self->source);
+    if (status != PTIO_OK) {
         ptio_raise(state, &err, self->path, NULL);
         return NULL;
     }
@@ -355,6 +381,19 @@ static PyObject *checkpoint_has_composites(ptio_checkpoint_object *self, void *c
     Py_RETURN_FALSE;
 }
 
+/* Tensors that stand for something else where torch makes them: parameters, subclasses. */
+static PyObject *checkpoint_has_wrappers(ptio_checkpoint_object *self, void *closure) {
+    const ptio_graph *graph = &self->checkpoint.graph;
+    (void)closure;
+    for (size_t i = PTIO_FIRST_FREE_NODE; i < graph->count; i++) {
+        const ptio_node *node = &graph->nodes[i];
+        if (node->kind == PTIO_N_SAME && node->flags & PTIO_F_NEEDED &&
+            graph->nodes[ptio_follow(graph, (ptio_ref)i)].kind == PTIO_N_TENSOR)
+            Py_RETURN_TRUE;
+    }
+    Py_RETURN_FALSE;
+}
+
 static PyMethodDef checkpoint_methods[] = {
     {"build", (PyCFunction)(void (*)(void))checkpoint_build, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("build($self, node, /, *, verify, private, threads, progress)\n--\n\n"
@@ -364,8 +403,8 @@ static PyMethodDef checkpoint_methods[] = {
     {"place", (PyCFunction)ptio_checkpoint_place, METH_O,
      PyDoc_STR("place($self, node, /)\n--\n\nWhere the storage of a tensor is in the file.")},
     {"gather", (PyCFunction)ptio_checkpoint_gather, METH_VARARGS,
-     PyDoc_STR(
-         "gather($self, node, begin, strides, out, verify, /)\n--\n\nReads some elements of a storage.")},
+     PyDoc_STR("gather($self, node, begin, strides, out, verify, threads, /)\n--\n\n"
+               "Reads some elements of a storage.")},
     {"advise", (PyCFunction)ptio_checkpoint_advise, METH_VARARGS,
      PyDoc_STR("advise($self, node, needed, /)\n--\n\nBrings a storage into memory, or out of it.")},
     {"build_torch", (PyCFunction)(void (*)(void))checkpoint_build_torch, METH_VARARGS | METH_KEYWORDS,
@@ -393,6 +432,8 @@ static PyGetSetDef checkpoint_getset[] = {
     {"byteorder", (getter)checkpoint_byteorder, NULL, "\"little\" or \"big\".", NULL},
     {"has_composites", (getter)checkpoint_has_composites, NULL, "Whether there are sparse or nested tensors.",
      NULL},
+    {"has_wrappers", (getter)checkpoint_has_wrappers, NULL,
+     "Whether there are parameters or tensors of subclasses.", NULL},
     {"pickle_size", (getter)checkpoint_pickle_size, NULL, "Bytes of the pickle.", NULL},
     {NULL}};
 

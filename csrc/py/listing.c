@@ -37,11 +37,26 @@ PyObject *ptio_list_records(ptio_state *state, const ptio_checkpoint *c) {
 
 /* --- tensors ---------------------------------------------------------------------------- */
 
+/* What neighbours in a file mostly have in common is one object for all of them. */
+typedef struct {
+    ptio_ref location; /* of the tag; PTIO_NO_NODE for none */
+    PyObject *tag;
+    const ptio_tensor *tensor;
+    PyObject *shape, *strides; /* of that tensor */
+} row_cache;
+
 typedef struct {
     ptio_state *state;
     const ptio_checkpoint *c;
     PyObject *list;
+    row_cache cache;
 } tensor_listing;
+
+static void clear_cache(row_cache *cache) {
+    Py_CLEAR(cache->tag);
+    Py_CLEAR(cache->shape);
+    Py_CLEAR(cache->strides);
+}
 
 /* A plain value as itself, anything else as a word for what it is. */
 static PyObject *plain_object(const ptio_checkpoint *c, ptio_ref ref) {
@@ -61,9 +76,31 @@ static PyObject *plain_object(const ptio_checkpoint *c, ptio_ref ref) {
     }
 }
 
+/* b'...' as text, which no other key of the same dict looks like. */
+static PyObject *bytes_key(const ptio_checkpoint *c, const ptio_node *node) {
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)ptio_text(&c->graph, node), node->a);
+    PyObject *text = bytes == NULL ? NULL : PyObject_Repr(bytes);
+    Py_XDECREF(bytes);
+    return text;
+}
+
+static PyObject *tuple_key(const ptio_checkpoint *c, const ptio_node *node) {
+    PyObject *tuple = PyTuple_New(node->count);
+    for (uint32_t i = 0; tuple != NULL && i < node->count; i++) {
+        PyObject *item = plain_object(c, ptio_follow(&c->graph, c->graph.refs[node->first + i]));
+        if (item == NULL)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, i, item);
+    }
+    return tuple;
+}
+
 static PyObject *step_object(const ptio_checkpoint *c, const ptio_step *step) {
-    return step->key == PTIO_NO_NODE ? PyLong_FromUnsignedLongLong(step->position)
-                                     : plain_object(c, step->key);
+    if (step->key == PTIO_NO_NODE) return PyLong_FromUnsignedLongLong(step->position);
+    const ptio_node *key = &c->graph.nodes[step->key];
+    if (key->kind == PTIO_N_BYTES) return bytes_key(c, key);
+    return key->kind == PTIO_N_TUPLE ? tuple_key(c, key) : plain_object(c, step->key);
 }
 
 static PyObject *path_object(const ptio_checkpoint *c, const ptio_step *path, size_t length) {
@@ -103,20 +140,67 @@ static uint64_t bytes_of(const ptio_tensor *t) {
     return (t->elements + info->per_item - 1) / info->per_item * info->item_bytes;
 }
 
-/* Fields of a TensorInfo; steals path. */
-static PyObject *tensor_row(const ptio_checkpoint *c, PyObject *path, const char *kind, const ptio_tensor *t,
-                            const int64_t *sizes, const int64_t *strides, ptio_ref ref) {
-    const ptio_dtype_info *info = ptio_dtype_get(t->dtype);
+static PyObject *location_of(const ptio_checkpoint *c, const ptio_storage *storage, row_cache *cache) {
+    if (storage == NULL) return PyUnicode_InternFromString("meta");
+    if (cache->tag == NULL || cache->location != storage->location) {
+        Py_XSETREF(cache->tag, node_text(c, storage->location));
+        cache->location = storage->location;
+    }
+    return Py_XNewRef(cache->tag);
+}
+
+static int set_dims(const int64_t *sizes, const int64_t *strides, const ptio_tensor *t,
+                    const ptio_checkpoint *c, row_cache *cache) {
+    const ptio_tensor *last = cache->tensor;
+    size_t bytes = t->ndim * sizeof *sizes;
+    if (last != NULL && last->ndim == t->ndim && memcmp(ptio_tensor_sizes(c, last), sizes, bytes) == 0 &&
+        memcmp(ptio_tensor_strides(c, last), strides, bytes) == 0)
+        return 0;
+    cache->tensor = NULL;
+    Py_XSETREF(cache->shape, ptio_int_tuple(sizes, t->ndim));
+    Py_XSETREF(cache->strides, ptio_int_tuple(strides, t->ndim));
+    return cache->shape == NULL || cache->strides == NULL ? -1 : 0;
+}
+
+/* A named tuple of values, which are stolen; NULL if one is missing. The type's own __new__ would
+ * take most of the time of a listing. */
+static PyObject *make_row(PyObject *type, PyObject **values, Py_ssize_t count) {
+    bool complete = true;
+    for (Py_ssize_t i = 0; i < count; i++) complete = complete && values[i] != NULL;
+    PyObject *row = complete ? ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, count) : NULL;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (row != NULL)
+            PyTuple_SET_ITEM(row, i, values[i]);
+        else
+            Py_XDECREF(values[i]);
+    }
+    return row;
+}
+
+/* A TensorInfo; steals path. */
+static PyObject *tensor_row(PyObject *type, const ptio_checkpoint *c, PyObject *path, const char *kind,
+                            const ptio_tensor *t, const int64_t *sizes, const int64_t *strides, ptio_ref ref,
+                            row_cache *cache) {
     const ptio_storage *s = t->storage == PTIO_NO_STORAGE ? NULL : &c->storages[t->storage];
     bool has_record = s != NULL && s->record != PTIO_NO_RECORD;
-    PyObject *key = s == NULL ? Py_NewRef(Py_None) : node_text(c, s->key);
-    PyObject *location = s == NULL ? PyUnicode_FromString("meta") : node_text(c, s->location);
-    PyObject *record = has_record ? record_name(c, s->record) : Py_NewRef(Py_None);
-    return Py_BuildValue("NssNNKKNKNNNI", path, kind, info->torch_name, ptio_int_tuple(sizes, t->ndim),
-                         ptio_int_tuple(strides, t->ndim), (unsigned long long)t->offset,
-                         (unsigned long long)bytes_of(t), key, (unsigned long long)(s == NULL ? 0 : s->bytes),
-                         location, PyBool_FromLong(t->flags & PTIO_T_REQUIRES_GRAD), record,
-                         (unsigned int)ref);
+    if (set_dims(sizes, strides, t, c, cache) < 0) {
+        Py_DECREF(path);
+        return NULL;
+    }
+    PyObject *values[] = {path,
+                          PyUnicode_InternFromString(kind),
+                          PyUnicode_InternFromString(ptio_dtype_get(t->dtype)->torch_name),
+                          Py_NewRef(cache->shape),
+                          Py_NewRef(cache->strides),
+                          PyLong_FromUnsignedLongLong(t->offset),
+                          PyLong_FromUnsignedLongLong(bytes_of(t)),
+                          s == NULL ? Py_NewRef(Py_None) : node_text(c, s->key),
+                          PyLong_FromUnsignedLongLong(s == NULL ? 0 : s->bytes),
+                          location_of(c, s, cache),
+                          PyBool_FromLong(t->flags & PTIO_T_REQUIRES_GRAD),
+                          has_record ? record_name(c, s->record) : Py_NewRef(Py_None),
+                          PyLong_FromUnsignedLong(ref)};
+    return make_row(type, values, sizeof values / sizeof values[0]);
 }
 
 /* --- composites: sparse and nested tensors ------------------------------------------------- */
@@ -147,9 +231,9 @@ static PyObject *sparse_shape(const ptio_checkpoint *c, const ptio_node *node) {
     return shape;
 }
 
-/* Fields of a TensorInfo; steals path. The values come last in a sparse tensor, first in others. */
-static PyObject *composite_row(const ptio_checkpoint *c, PyObject *path, ptio_ref ref) {
-    const ptio_node *node = &c->graph.nodes[ref];
+/* A TensorInfo; steals path. The values come last in a sparse tensor, first in others. */
+static PyObject *composite_row(PyObject *type, const ptio_checkpoint *c, PyObject *path, ptio_ref ref) {
+    const ptio_node *node = &c->graph.nodes[ptio_follow(&c->graph, ref)];
     bool sparse = node->sub == PTIO_MAKE_REBUILD_SPARSE;
     const ptio_tensor *values = NULL;
     uint64_t bytes = 0;
@@ -167,9 +251,13 @@ static PyObject *composite_row(const ptio_checkpoint *c, PyObject *path, ptio_re
     }
     ptio_free(part.refs);
     const char *dtype = values == NULL ? "" : ptio_dtype_get(values->dtype)->torch_name;
-    return Py_BuildValue("NssN()iKOisOOI", path, sparse ? "sparse" : "nested", dtype,
-                         sparse ? sparse_shape(c, node) : PyTuple_New(0), 0, (unsigned long long)bytes,
-                         Py_None, 0, "cpu", Py_False, Py_None, (unsigned int)ref);
+    PyObject *fields =
+        Py_BuildValue("NssN()iKOisOOI", path, sparse ? "sparse" : "nested", dtype,
+                      sparse ? sparse_shape(c, node) : PyTuple_New(0), 0, (unsigned long long)bytes, Py_None,
+                      0, "cpu", Py_False, Py_None, (unsigned int)ref);
+    PyObject *row = fields == NULL ? NULL : PyObject_Call(type, fields, NULL);
+    Py_XDECREF(fields);
+    return row;
 }
 
 static bool is_composite(const ptio_node *node) {
@@ -177,44 +265,44 @@ static bool is_composite(const ptio_node *node) {
            node->sub <= PTIO_MAKE_REBUILD_JAGGED;
 }
 
-PyObject *ptio_tensor_info(ptio_state *state, const ptio_checkpoint *c, PyObject *path, ptio_ref ref) {
-    const ptio_node *node = &c->graph.nodes[ref];
-    PyObject *row;
-    if (is_composite(node)) {
-        row = composite_row(c, path, ref);
-    } else if (node->kind == PTIO_N_STORAGE) {
+static PyObject *info_row(ptio_state *state, const ptio_checkpoint *c, PyObject *path, ptio_ref ref,
+                          row_cache *cache) {
+    const ptio_node *node = &c->graph.nodes[ptio_follow(&c->graph, ref)];
+    PyObject *type = state->tensor_info_type;
+    if (is_composite(node)) return composite_row(type, c, path, ref);
+    if (node->kind == PTIO_N_STORAGE) {
         int64_t dims[2];
         ptio_tensor whole = tensor_of_storage(c, node->a, dims);
-        row = tensor_row(c, path, "storage", &whole, &dims[0], &dims[1], ref);
-    } else {
-        const ptio_tensor *t = &c->tensors[node->a];
-        row = tensor_row(c, path, kind_of(t), t, ptio_tensor_sizes(c, t), ptio_tensor_strides(c, t), ref);
+        return tensor_row(type, c, path, "storage", &whole, &dims[0], &dims[1], ref, cache);
     }
-    PyObject *info = row == NULL ? NULL : PyObject_Call(state->tensor_info_type, row, NULL);
-    Py_XDECREF(row);
-    return info;
+    const ptio_tensor *t = &c->tensors[node->a];
+    PyObject *row = tensor_row(type, c, path, kind_of(t), t, ptio_tensor_sizes(c, t),
+                               ptio_tensor_strides(c, t), ref, cache);
+    cache->tensor = t;
+    return row;
 }
 
 static ptio_status add_tensor(void *context, const ptio_step *path, size_t length, ptio_ref ref,
                               ptio_error *err) {
     tensor_listing *l = context;
-    const ptio_node *node = &l->c->graph.nodes[ref];
+    const ptio_node *node = &l->c->graph.nodes[ptio_follow(&l->c->graph, ref)];
     if (!ptio_is_tensor_leaf(node) && !is_composite(node)) return PTIO_OK;
     PyObject *names = path_object(l->c, path, length);
-    PyObject *info = names == NULL ? NULL : ptio_tensor_info(l->state, l->c, names, ref);
+    PyObject *info = names == NULL ? NULL : info_row(l->state, l->c, names, ref, &l->cache);
     int status = info == NULL ? -1 : PyList_Append(l->list, info);
     Py_XDECREF(info);
     return status < 0 ? ptio_python_failed(err) : PTIO_OK;
 }
 
 PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *c, bool composites) {
-    tensor_listing listing = {state, c, PyList_New(0)};
+    tensor_listing listing = {.state = state, .c = c, .list = PyList_New(0)};
     ptio_error err = {0};
     if (listing.list == NULL) return NULL;
     if (ptio_walk_leaves(c, composites, add_tensor, &listing, &err) != PTIO_OK) {
         ptio_raise(state, &err, NULL, NULL);
         Py_CLEAR(listing.list);
     }
+    clear_cache(&listing.cache);
     return listing.list;
 }
 
@@ -229,6 +317,7 @@ typedef struct {
 static ptio_status add_leaf(void *context, const ptio_step *path, size_t length, ptio_ref ref,
                             ptio_error *err) {
     leaf_listing *l = context;
+    ref = ptio_follow(&l->c->graph, ref);
     const ptio_node *node = &l->c->graph.nodes[ref];
     if (ptio_is_tensor_leaf(node) || is_composite(node) || PyList_GET_SIZE(l->list) >= l->limit)
         return PTIO_OK;
@@ -263,8 +352,11 @@ static PyObject *info_of(ptio_builder *b, const ptio_node *node) {
     Py_XDECREF(number);
     if (info != NULL) return Py_NewRef(info);
     if (PyErr_Occurred()) return NULL;
+    row_cache cache = {.tag = NULL};
     PyObject *path = PyTuple_New(0);
-    return path == NULL ? NULL : ptio_tensor_info(b->state, b->c, path, ref);
+    info = path == NULL ? NULL : info_row(b->state, b->c, path, ref, &cache);
+    clear_cache(&cache);
+    return info;
 }
 
 static PyObject *info_of_made(ptio_builder *b, const ptio_node *node) {

@@ -83,14 +83,32 @@ typedef struct {
 int ptio_read_attributes(PyObject *object, const ptio_attribute *attributes, void *into);
 void ptio_clear_attributes(const ptio_attribute *attributes, void *into);
 
+/* --- turn.c ------------------------------------------------------------------------------ */
+
+/* A lock for work that may run Python code. It knows who has it: a callback that comes back to
+ * what it was called from gets an exception instead of waiting for itself. */
+typedef struct {
+    PyThread_type_lock lock;
+    unsigned long holder; /* thread; 0 for none */
+} ptio_turn;
+
+int ptio_turn_init(ptio_turn *turn);
+void ptio_turn_clear(ptio_turn *turn);
+/* With the GIL, which is released while waiting. */
+int ptio_turn_take(ptio_turn *turn);
+void ptio_turn_give(ptio_turn *turn);
+
 /* --- the types ------------------------------------------------------------------------- */
 
-typedef struct {
+typedef struct ptio_source_object {
     PyObject_HEAD ptio_source source;
     bool open;
     bool stream;     /* not all of a file: other bytes may follow the checkpoint */
+    size_t users;    /* calls that read it without the GIL: close() leaves the closing to the last */
     PyObject *owner; /* bytes that are borrowed, or the file object */
     uint64_t base;   /* where offset 0 lies in the file object */
+    ptio_turn turn;  /* of a file object, which has one position */
+    struct ptio_source_object *whole; /* of a part of a file object: whose turn it takes */
 } ptio_source_object;
 
 typedef struct {
@@ -113,11 +131,11 @@ typedef struct {
     ptio_checkpoint checkpoint;
     ptio_judging judging;
     ptio_limits limits;
-    PyObject *encoding;      /* str */
-    PyObject *path;          /* str or None */
-    PyObject *members;       /* tuple that owns the names in checkpoint.members, or None */
-    PyObject *error;         /* why there is no graph, of a lenient one; else NULL */
-    PyThread_type_lock lock; /* over the index while records are proven and read */
+    PyObject *encoding; /* str */
+    PyObject *path;     /* str or None */
+    PyObject *members;  /* tuple that owns the names in checkpoint.members, or None */
+    PyObject *error;    /* why there is no graph, of a lenient one; else NULL */
+    ptio_turn turn;     /* over the index while records are proven */
 } ptio_checkpoint_object;
 
 typedef struct {
@@ -130,7 +148,10 @@ typedef struct {
 extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec, ptio_archive_spec,
     ptio_writer_spec;
 
-/* source_type.c: ends a memoryview of memory that is about to go. Nobody may keep it, also when
+/* source_type.c: before and after reading without the GIL. -1 with an exception where it is closed. */
+int ptio_source_enter(ptio_source_object *self);
+void ptio_source_leave(ptio_source_object *self);
+/* Ends a memoryview of memory that is about to go. Nobody may keep it, also when
  * the call that got it failed: an exception that is set stays set. Steals view. */
 int ptio_release_view(PyObject *view);
 
@@ -159,9 +180,6 @@ PyObject *ptio_storage_dlpack_device(ptio_storage_object *self, PyObject *unused
 
 PyObject *ptio_list_records(ptio_state *state, const ptio_checkpoint *checkpoint);
 PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *checkpoint, bool composites);
-/* Row of one tensor or storage; path is stolen. */
-PyObject *ptio_tensor_info(ptio_state *state, const ptio_checkpoint *checkpoint, PyObject *path,
-                           ptio_ref ref);
 /* The first `limit` leaves that are no tensors: [(path, value)]. */
 PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *checkpoint, Py_ssize_t limit);
 /* What the pickle names, in stream order, also where opening has failed: [(module, name, offset,
@@ -172,20 +190,28 @@ PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *checkpoin
 
 /* --- building --------------------------------------------------------------------------------- */
 
-/* The storages of a load, by number. */
+/* The storages of a load. */
 typedef struct {
     ptio_part part;      /* nodes to build; without refs: all that the result needs */
+    bool single;         /* the part is one node, and so at most one storage */
     ptio_arena arena;    /* of the tables below, and of the builder's, unless it is a part */
-    void *tables[3];     /* those below */
     ptio_wanted *wanted; /* one for each storage that is read */
-    uint32_t *wanted_of; /* storage -> index into wanted, plus 1; 0: it is not read */
-    PyObject **objects;  /* storage -> Storage, or NULL until it is asked for */
-    size_t count, storage_count;
-    bool swaps; /* some of them are in the other byte order */
+    uint32_t *wanted_of; /* slot -> index into wanted, plus 1; 0: it is not read */
+    PyObject **objects;  /* slot -> Storage, or NULL until it is asked for */
+    size_t count, slots;
+    bool swaps;             /* some of them are in the other byte order */
+    ptio_wanted one_wanted; /* the tables of a single one */
+    uint32_t one_wanted_of;
+    PyObject *one_object;
 } ptio_loaded;
 
+/* Where the tables above have a storage. */
+static inline size_t ptio_slot_of(const ptio_loaded *loaded, uint32_t storage) {
+    return loaded->single ? 0 : storage;
+}
+
 static inline ptio_wanted *ptio_wanted_of(const ptio_loaded *loaded, uint32_t storage) {
-    return &loaded->wanted[loaded->wanted_of[storage] - 1];
+    return &loaded->wanted[loaded->wanted_of[ptio_slot_of(loaded, storage)] - 1];
 }
 
 typedef struct ptio_builder ptio_builder;
@@ -235,10 +261,10 @@ typedef struct {
 } ptio_ticker;
 ptio_status ptio_tick(void *ticker, uint64_t done, uint64_t total, ptio_error *err);
 
-/* "$OpIO" with verify, private, threads and progress; false with an exception. The ticker must
- * live as long as the options. */
-bool ptio_parse_read_options(PyObject *args, PyObject *kwargs, const char *format, char **names,
-                             ptio_read_options *options, ptio_ticker *ticker);
+/* What Python says with verify, private, threads and progress ("OpIO"). The ticker must live as
+ * long as the options. */
+int ptio_read_options_set(PyObject *verify, int private_copy, unsigned threads, PyObject *progress,
+                          ptio_read_options *options, ptio_ticker *ticker);
 
 /* tensor_access.c: methods of Checkpoint for single tensors. */
 PyObject *ptio_checkpoint_place(ptio_checkpoint_object *self, PyObject *node);

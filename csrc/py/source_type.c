@@ -77,8 +77,16 @@ static ptio_status read_from_file(ptio_source_object *self, uint64_t offset, cha
 }
 
 static ptio_status read_at(void *context, uint64_t offset, void *out, size_t n, ptio_error *err) {
+    ptio_source_object *self = context;
+    ptio_turn *turn = self->whole == NULL ? &self->turn : &self->whole->turn;
     PyGILState_STATE gil = PyGILState_Ensure();
-    ptio_status status = read_from_file(context, offset, out, n, err);
+    ptio_status status;
+    if (ptio_turn_take(turn) == 0) {
+        status = read_from_file(self, offset, out, n, err);
+        ptio_turn_give(turn);
+    } else {
+        status = ptio_python_failed(err);
+    }
     PyGILState_Release(gil);
     return status;
 }
@@ -171,7 +179,10 @@ static PyObject *source_from_file(PyTypeObject *type, PyObject *args) {
     unsigned long long base, size;
     if (!PyArg_ParseTuple(args, "OKK:from_file", &file, &base, &size)) return NULL;
     ptio_source_object *self = source_alloc(type, file);
-    if (self == NULL) return NULL;
+    if (self == NULL || ptio_turn_init(&self->turn) < 0) {
+        Py_XDECREF(self);
+        return NULL;
+    }
     self->stream = true;
     self->base = base;
     ptio_source_callback(read_at, self, size, &self->source);
@@ -187,21 +198,45 @@ static PyObject *source_part(ptio_source_object *self, PyObject *args) {
     if (part == NULL) return NULL;
     part->base = self->base;
     ptio_status status = ptio_source_part(&self->source, offset, size, &part->source, &err);
-    if (status == PTIO_OK && part->source.read_at != NULL) part->source.context = part;
+    if (status == PTIO_OK && part->source.read_at != NULL) {
+        part->source.context = part;
+        part->whole = (ptio_source_object *)Py_NewRef(self->whole == NULL ? self : self->whole);
+    }
     return finish(part, status, &err, NULL);
+}
+
+/* --- closing --------------------------------------------------------------------------------- */
+
+static void close_now(ptio_source_object *self) {
+    ptio_source_close(&self->source);
+    Py_CLEAR(self->owner);
+}
+
+int ptio_source_enter(ptio_source_object *self) {
+    if (!self->open) {
+        PyErr_SetString(PyExc_ValueError, "the file of this checkpoint is closed");
+        return -1;
+    }
+    self->users++;
+    return 0;
+}
+
+void ptio_source_leave(ptio_source_object *self) {
+    if (--self->users == 0 && !self->open) close_now(self);
 }
 
 static PyObject *source_close(ptio_source_object *self, PyObject *unused) {
     (void)unused;
-    if (self->open) ptio_source_close(&self->source);
+    bool now = self->open && self->users == 0;
     self->open = false;
-    Py_CLEAR(self->owner);
+    if (now) close_now(self);
     Py_RETURN_NONE;
 }
 
 static int source_traverse(ptio_source_object *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->owner);
+    Py_VISIT(self->whole);
     return 0;
 }
 
@@ -215,6 +250,8 @@ static void source_dealloc(ptio_source_object *self) {
     PyObject_GC_UnTrack(self);
     if (self->open) ptio_source_close(&self->source);
     Py_CLEAR(self->owner);
+    Py_CLEAR(self->whole);
+    ptio_turn_clear(&self->turn);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -241,7 +278,8 @@ static PyMethodDef source_methods[] = {
     {"part", (PyCFunction)source_part, METH_VARARGS,
      PyDoc_STR("part(offset, size)\n--\n\nA run of these bytes as a source of its own.")},
     {"close", (PyCFunction)source_close, METH_NOARGS,
-     PyDoc_STR("close()\n--\n\nCloses the file; arrays keep their mapping.")},
+     PyDoc_STR(
+         "close()\n--\n\nCloses the file, when those who read it are done; arrays keep their mapping.")},
     {NULL}};
 
 static PyGetSetDef source_getset[] = {

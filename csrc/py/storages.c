@@ -21,15 +21,10 @@ ptio_status ptio_tick(void *context, uint64_t done, uint64_t total, ptio_error *
     return status;
 }
 
-bool ptio_parse_read_options(PyObject *args, PyObject *kwargs, const char *format, char **names,
-                             ptio_read_options *options, ptio_ticker *ticker) {
-    PyObject *verify, *progress;
-    int private_copy, truth = -1;
-    unsigned int threads;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &verify, &private_copy, &threads,
-                                     &progress))
-        return false;
-    if (verify != Py_None && (truth = PyObject_IsTrue(verify)) < 0) return false;
+int ptio_read_options_set(PyObject *verify, int private_copy, unsigned threads, PyObject *progress,
+                          ptio_read_options *options, ptio_ticker *ticker) {
+    int truth = -1;
+    if (verify != Py_None && (truth = PyObject_IsTrue(verify)) < 0) return -1;
     ticker->progress = progress == Py_None ? NULL : progress;
     *options = (ptio_read_options){.verify_mapped = truth == 1,
                                    .never_verify = truth == 0,
@@ -37,28 +32,27 @@ bool ptio_parse_read_options(PyObject *args, PyObject *kwargs, const char *forma
                                    .threads = threads,
                                    .tick = ptio_tick,
                                    .tick_context = ticker};
-    return true;
+    return 0;
 }
 
-/* Memory for every table of the load, zeroed. A part touches little of it, so there it is left
- * to the system to make zeros of what is touched. */
+/* Zeroed tables. A part touches little of them, so there it is left to the system to make zeros
+ * of what is touched. */
 static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, ptio_error *err) {
     size_t count = c->storage_count + 1;
+    void *tables[3];
     const size_t sizes[] = {sizeof *loaded->wanted, sizeof *loaded->wanted_of, sizeof *loaded->objects};
     bool whole = loaded->part.refs == NULL;
     if (whole)
         PTIO_TRY(ptio_arena_reserve(&loaded->arena, 64 * count + sizeof(PyObject *) * c->graph.count, err));
-    for (size_t i = 0; i < 3; i++) {
-        if (whole)
-            PTIO_TRY(ptio_arena_alloc(&loaded->arena, count, sizes[i], &loaded->tables[i], err));
-        else if ((loaded->tables[i] = ptio_alloc_zeroed(count, sizes[i])) == NULL)
-            return ptio_no_memory(err);
-        if (whole) memset(loaded->tables[i], 0, count * sizes[i]);
+    for (size_t i = 0; i < 3 && whole; i++) {
+        PTIO_TRY(ptio_arena_alloc(&loaded->arena, count, sizes[i], &tables[i], err));
+        memset(tables[i], 0, count * sizes[i]);
     }
-    loaded->wanted = loaded->tables[0];
-    loaded->wanted_of = loaded->tables[1];
-    loaded->objects = loaded->tables[2];
-    loaded->storage_count = c->storage_count;
+    loaded->wanted = whole ? tables[0] : ptio_alloc_zeroed(count, sizes[0]);
+    loaded->wanted_of = whole ? tables[1] : ptio_alloc_zeroed(count, sizes[1]);
+    loaded->objects = whole ? tables[2] : ptio_alloc_zeroed(count, sizes[2]);
+    if (!loaded->wanted || !loaded->wanted_of || !loaded->objects) return ptio_no_memory(err);
+    loaded->slots = c->storage_count;
     return PTIO_OK;
 }
 
@@ -67,25 +61,42 @@ static void want(const ptio_checkpoint *c, ptio_loaded *loaded, const ptio_node 
     uint32_t number = node->kind == PTIO_N_STORAGE  ? node->a
                       : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage
                                                     : PTIO_NO_STORAGE;
-    if (number == PTIO_NO_STORAGE || loaded->wanted_of[number] != 0) return;
+    if (number == PTIO_NO_STORAGE) return;
     uint32_t root = c->storages[number].root;
     const ptio_storage *storage = &c->storages[root];
-    if (storage->record == PTIO_NO_RECORD || storage->bytes == 0) return;
-    if (root != number && loaded->wanted_of[root] != 0) {
-        loaded->wanted_of[number] = loaded->wanted_of[root];
-        return;
+    uint32_t *wanted_of = &loaded->wanted_of[ptio_slot_of(loaded, number)];
+    uint32_t *wanted_of_root = &loaded->wanted_of[ptio_slot_of(loaded, root)];
+    if (*wanted_of != 0 || storage->record == PTIO_NO_RECORD || storage->bytes == 0) return;
+    if (*wanted_of_root == 0) {
+        bool swaps = c->swap && storage->swap_bytes > 1;
+        loaded->wanted[loaded->count++] =
+            (ptio_wanted){.record = storage->record, .alignment = storage->alignment, .needs_private = swaps};
+        *wanted_of_root = (uint32_t)loaded->count;
+        if (swaps) loaded->swaps = true;
     }
-    loaded->wanted[loaded->count++] = (ptio_wanted){.record = storage->record,
-                                                    .alignment = storage->alignment,
-                                                    .needs_private = c->swap && storage->swap_bytes > 1};
-    loaded->wanted_of[number] = loaded->wanted_of[root] = (uint32_t)loaded->count;
-    if (c->swap && storage->swap_bytes > 1) loaded->swaps = true;
+    *wanted_of = *wanted_of_root;
+}
+
+/* Whether the storage of a node is a view of another one. */
+static bool is_in_view(const ptio_checkpoint *c, const ptio_node *node) {
+    uint32_t number = node->kind == PTIO_N_STORAGE  ? node->a
+                      : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage
+                                                    : PTIO_NO_STORAGE;
+    return number != PTIO_NO_STORAGE && c->storages[number].root != number;
 }
 
 static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_loaded *loaded, ptio_error *err) {
     const ptio_node *nodes = c->graph.nodes;
     const ptio_part *part = &loaded->part;
-    PTIO_TRY(allocate(c, loaded, err));
+    loaded->single = part->count == 1 && !is_in_view(c, &c->graph.nodes[part->refs[0]]);
+    if (loaded->single) {
+        loaded->wanted = &loaded->one_wanted;
+        loaded->wanted_of = &loaded->one_wanted_of;
+        loaded->objects = &loaded->one_object;
+        loaded->slots = 1;
+    } else {
+        PTIO_TRY(allocate(c, loaded, err));
+    }
     if (without_data) return PTIO_OK;
     for (size_t i = 0; i < part->count; i++) want(c, loaded, &nodes[part->refs[i]]);
     for (size_t i = PTIO_FIRST_FREE_NODE; part->refs == NULL && i < c->graph.count; i++)
@@ -93,7 +104,15 @@ static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_load
     return PTIO_OK;
 }
 
+/* A record has the byte order of its first storage. */
 static void swap_all(const ptio_checkpoint *c, const ptio_loaded *loaded) {
+    const ptio_node *nodes = c->graph.nodes;
+    if (loaded->single) {
+        const ptio_node *node = &nodes[loaded->part.refs[0]];
+        uint32_t number = node->kind == PTIO_N_STORAGE ? node->a : c->tensors[node->a].storage;
+        ptio_swap_items(loaded->wanted->bytes, c->storages[number].bytes, c->storages[number].swap_bytes);
+        return;
+    }
     for (uint32_t i = 0; i < c->storage_count; i++)
         if (loaded->wanted_of[i] != 0 && c->storages[i].root == i && c->storages[i].swap_bytes > 1)
             ptio_swap_items(ptio_wanted_of(loaded, i)->bytes, c->storages[i].bytes,
@@ -107,27 +126,58 @@ static ptio_status prove_others(const ptio_source *source, ptio_zip_index *index
     return PTIO_OK;
 }
 
-static ptio_status read_all(ptio_checkpoint_object *self, const ptio_read_options *options, bool without_data,
-                            ptio_loaded *loaded, ptio_error *err) {
+static ptio_status read_whole(ptio_checkpoint_object *self, const ptio_read_options *options,
+                              ptio_loaded *loaded, ptio_error *err) {
     const ptio_source *source = &self->source->source;
-    ptio_checkpoint *c = &self->checkpoint;
-    PTIO_TRY(choose(c, without_data, loaded, err));
-    PTIO_TRY(
-        ptio_records_read(source, &c->index, loaded->wanted, loaded->count, &self->limits, options, err));
-    if (loaded->part.refs == NULL) PTIO_TRY(prove_others(source, &c->index, err));
-    if (loaded->swaps) swap_all(c, loaded);
+    ptio_zip_index *index = &self->checkpoint.index;
+    PTIO_TRY(ptio_records_read(source, index, loaded->wanted, loaded->count, &self->limits, options, err));
+    return prove_others(source, index, err);
+}
+
+static ptio_status prove_wanted(ptio_checkpoint_object *self, const ptio_loaded *loaded, ptio_error *err) {
+    for (size_t i = 0; i < loaded->count; i++)
+        PTIO_TRY(
+            ptio_zip_prove(&self->source->source, &self->checkpoint.index, loaded->wanted[i].record, err));
     return PTIO_OK;
+}
+
+/* Of proven records, which need no turn: reading them changes nothing in the index. The file may
+ * have shrunk since it was opened; a view of what is gone would end the process. */
+static ptio_status read_part(ptio_checkpoint_object *self, const ptio_read_options *options,
+                             ptio_loaded *loaded, ptio_error *err) {
+    const ptio_source *source = &self->source->source;
+    if (loaded->count == 0) return PTIO_OK;
+    PTIO_TRY(ptio_source_unchanged(source, err));
+    return ptio_records_read(source, &self->checkpoint.index, loaded->wanted, loaded->count, &self->limits,
+                             options, err);
+}
+
+static ptio_status load(ptio_checkpoint_object *self, const ptio_read_options *options, ptio_loaded *loaded,
+                        ptio_error *err) {
+    bool whole = loaded->part.refs == NULL;
+    ptio_status status;
+    if (ptio_turn_take(&self->turn) < 0) return ptio_python_failed(err);
+    Py_BEGIN_ALLOW_THREADS status =
+        whole ? read_whole(self, options, loaded, err) : prove_wanted(self, loaded, err);
+    Py_END_ALLOW_THREADS ptio_turn_give(&self->turn);
+    if (status != PTIO_OK) return status;
+    Py_BEGIN_ALLOW_THREADS if (!whole) status = read_part(self, options, loaded, err);
+    if (status == PTIO_OK && loaded->swaps) swap_all(&self->checkpoint, loaded);
+    Py_END_ALLOW_THREADS return status;
 }
 
 int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const ptio_read_options *options,
                        bool without_data, ptio_part part, ptio_loaded *loaded) {
     ptio_error err = {0};
-    ptio_status status;
     *loaded = (ptio_loaded){.part = part};
-    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
-    status = read_all(self, options, without_data, loaded, &err);
-    PyThread_release_lock(self->lock);
-    Py_END_ALLOW_THREADS if (status == PTIO_OK) return 0;
+    if (ptio_source_enter(self->source) < 0) {
+        ptio_storages_release(loaded);
+        return -1;
+    }
+    ptio_status status = choose(&self->checkpoint, without_data, loaded, &err);
+    if (status == PTIO_OK) status = load(self, options, loaded, &err);
+    ptio_source_leave(self->source);
+    if (status == PTIO_OK) return 0;
     ptio_storages_release(loaded);
     ptio_raise(state, &err, self->path, NULL);
     return -1;
@@ -135,15 +185,19 @@ int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const pt
 
 void ptio_storages_release(ptio_loaded *loaded) {
     for (size_t i = 0; i < loaded->count; i++) ptio_block_unref(loaded->wanted[i].block);
-    for (size_t i = 0; i < loaded->storage_count; i++) Py_XDECREF(loaded->objects[i]);
-    for (size_t i = 0; loaded->part.refs != NULL && i < 3; i++) ptio_free(loaded->tables[i]);
+    for (size_t i = 0; i < loaded->slots; i++) Py_XDECREF(loaded->objects[i]);
+    if (loaded->part.refs != NULL && !loaded->single) {
+        ptio_free(loaded->wanted);
+        ptio_free(loaded->wanted_of);
+        ptio_free(loaded->objects);
+    }
     ptio_free(loaded->part.refs);
     ptio_arena_free(&loaded->arena);
     memset(loaded, 0, sizeof *loaded);
 }
 
 ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage) {
-    PyObject **object = &builder->loaded->objects[storage];
+    PyObject **object = &builder->loaded->objects[ptio_slot_of(builder->loaded, storage)];
     const ptio_storage *what = &builder->c->storages[storage];
     if (*object == NULL && what->bytes == 0) *object = ptio_storage_new(builder->state, NULL, NULL, 0);
     if (*object == NULL) {

@@ -9,19 +9,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../core/crc.h"
 #include "../core/record_gather.h"
-#include "../core/record_plan.h"
 
 /* The storage of a tensor's or storage's node, proven to have a record. */
-static int find_storage(const ptio_checkpoint_object *self, PyObject *number, const ptio_storage **out) {
+static int find_storage(const ptio_checkpoint_object *self, PyObject *number, const ptio_tensor **tensor,
+                        const ptio_storage **out) {
     const ptio_checkpoint *c = &self->checkpoint;
     ptio_ref ref;
     if (ptio_checkpoint_node(self, number, &ref) < 0) return -1;
-    const ptio_node *node = &c->graph.nodes[ref];
-    uint32_t storage = node->kind == PTIO_N_STORAGE  ? node->a
-                       : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage
-                                                     : PTIO_NO_STORAGE;
+    const ptio_node *node = &c->graph.nodes[ptio_follow(&c->graph, ref)];
+    *tensor = node->kind == PTIO_N_TENSOR ? &c->tensors[node->a] : NULL;
+    uint32_t storage = node->kind == PTIO_N_STORAGE ? node->a
+                       : *tensor != NULL            ? (*tensor)->storage
+                                                    : PTIO_NO_STORAGE;
     if (storage == PTIO_NO_STORAGE || c->storages[storage].record == PTIO_NO_RECORD) {
         PyErr_SetString(PyExc_ValueError, "this tensor has no bytes in the file");
         return -1;
@@ -30,13 +30,15 @@ static int find_storage(const ptio_checkpoint_object *self, PyObject *number, co
     return 0;
 }
 
-static int prove(ptio_checkpoint_object *self, const ptio_storage *storage) {
+/* Whoever calls it has entered the source. */
+static int prove(ptio_checkpoint_object *self, uint32_t record) {
     ptio_error err = {0};
     ptio_status status;
-    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
-    status = ptio_zip_prove(&self->source->source, &self->checkpoint.index, storage->record, &err);
-    PyThread_release_lock(self->lock);
-    Py_END_ALLOW_THREADS if (status == PTIO_OK) return 0;
+    if (ptio_turn_take(&self->turn) < 0) return -1;
+    Py_BEGIN_ALLOW_THREADS status =
+        ptio_zip_prove(&self->source->source, &self->checkpoint.index, record, &err);
+    Py_END_ALLOW_THREADS ptio_turn_give(&self->turn);
+    if (status == PTIO_OK) return 0;
     ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, NULL);
     return -1;
 }
@@ -45,19 +47,34 @@ static bool is_stored(const ptio_checkpoint_object *self, const ptio_storage *st
     return self->checkpoint.index.records[storage->record].method == PTIO_ZIP_STORED;
 }
 
-/* (offset of the storage in the file, whether the bytes there are the tensor's values) */
+static bool is_swapped(const ptio_checkpoint_object *self, const ptio_storage *storage) {
+    return self->checkpoint.swap && storage->swap_bytes > 1;
+}
+
+/* Whether building it needs no copy of its bytes. */
+static bool is_viewed(const ptio_checkpoint_object *self, const ptio_storage *storage) {
+    const ptio_source *source = &self->source->source;
+    const ptio_record *record = &self->checkpoint.index.records[storage->record];
+    return source->mapping != NULL && is_stored(self, storage) && !is_swapped(self, storage) &&
+           (uintptr_t)(source->bytes + record->data) % storage->alignment == 0;
+}
+
+/* (offset of the storage in the file, stored, viewed, swapped, conj, neg) */
 PyObject *ptio_checkpoint_place(ptio_checkpoint_object *self, PyObject *number) {
-    const ptio_checkpoint *c = &self->checkpoint;
     const ptio_storage *storage;
-    ptio_ref ref;
-    if (find_storage(self, number, &storage) < 0 || prove(self, storage) < 0 ||
-        ptio_checkpoint_node(self, number, &ref) < 0)
-        return NULL;
-    const ptio_node *node = &c->graph.nodes[ref];
-    bool flipped = node->kind == PTIO_N_TENSOR && c->tensors[node->a].flags & (PTIO_T_CONJ | PTIO_T_NEG);
-    bool swapped = c->swap && storage->swap_bytes > 1;
-    return Py_BuildValue("KO", (unsigned long long)(c->index.records[storage->record].data + storage->offset),
-                         is_stored(self, storage) && !swapped && !flipped ? Py_True : Py_False);
+    const ptio_tensor *tensor;
+    if (find_storage(self, number, &tensor, &storage) < 0 || ptio_source_enter(self->source) < 0) return NULL;
+    PyObject *result = NULL;
+    unsigned flags = tensor == NULL ? 0 : tensor->flags;
+    if (prove(self, storage->record) == 0)
+        result = Py_BuildValue(
+            "KOOOOO",
+            (unsigned long long)(self->checkpoint.index.records[storage->record].data + storage->offset),
+            is_stored(self, storage) ? Py_True : Py_False, is_viewed(self, storage) ? Py_True : Py_False,
+            is_swapped(self, storage) ? Py_True : Py_False, flags & PTIO_T_CONJ ? Py_True : Py_False,
+            flags & PTIO_T_NEG ? Py_True : Py_False);
+    ptio_source_leave(self->source);
+    return result;
 }
 
 /* --- gather ------------------------------------------------------------------------------- */
@@ -81,69 +98,84 @@ static int make_region(PyArrayObject *out, unsigned long long begin, PyObject *s
     return 0;
 }
 
-/* Whether out holds the bytes of the record as they lie there. */
-static bool is_whole_record(const ptio_checkpoint_object *self, const ptio_storage *storage,
-                            const ptio_region *region, PyArrayObject *out) {
-    uint64_t step = region->item;
-    if (!PyArray_IS_C_CONTIGUOUS(out) || region->begin != 0) return false;
-    for (size_t i = region->ndim; i > 0; i--) {
-        if (region->sizes[i - 1] != 1 && (uint64_t)region->strides[i - 1] != step) return false;
-        step *= region->sizes[i - 1];
-    }
-    return step == self->checkpoint.index.records[storage->record].usize;
+/* The storage is proven, and its source entered. */
+static ptio_status gather(ptio_checkpoint_object *self, const ptio_storage *storage,
+                          const ptio_region *region, const ptio_read_options *options, PyArrayObject *out,
+                          ptio_error *err) {
+    ptio_status status;
+    uint8_t *bytes = PyArray_DATA(out);
+    size_t size = (size_t)PyArray_NBYTES(out);
+    Py_BEGIN_ALLOW_THREADS status = ptio_record_gather(&self->source->source, &self->checkpoint.index,
+                                                       storage->record, region, options, bytes, err);
+    if (status == PTIO_OK && is_swapped(self, storage)) ptio_swap_items(bytes, size, storage->swap_bytes);
+    Py_END_ALLOW_THREADS return status;
 }
 
 /* node, bytes of the storage before the first element, bytes between elements, a writable array,
- * whether to check the CRC where all of the storage is read */
+ * whether to check the CRC where all of the storage is read, threads */
 PyObject *ptio_checkpoint_gather(ptio_checkpoint_object *self, PyObject *args) {
     PyObject *number, *strides;
     PyArrayObject *out;
     unsigned long long begin;
     const ptio_storage *storage;
+    const ptio_tensor *tensor;
     ptio_region region;
     ptio_error err = {0};
-    ptio_status status;
+    ptio_ticker ticker = {NULL};
     int verify;
-    if (!PyArg_ParseTuple(args, "OKO!O!p:gather", &number, &begin, &PyTuple_Type, &strides, &PyArray_Type,
-                          &out, &verify))
+    unsigned threads;
+    if (!PyArg_ParseTuple(args, "OKO!O!pI:gather", &number, &begin, &PyTuple_Type, &strides, &PyArray_Type,
+                          &out, &verify, &threads))
         return NULL;
     if (PyArray_FailUnlessWriteable(out, "out") < 0 || make_region(out, begin, strides, &region) < 0 ||
-        find_storage(self, number, &storage) < 0)
+        find_storage(self, number, &tensor, &storage) < 0)
         return NULL;
-    if (!is_stored(self, storage)) return PyErr_Format(PyExc_ValueError, "the storage is compressed");
+    if (!is_stored(self, storage) || (is_swapped(self, storage) && !PyArray_IS_C_CONTIGUOUS(out)))
+        return PyErr_Format(PyExc_ValueError, "gather() cannot read this storage into this array");
     if (!ptio_add_u64(region.begin, storage->offset, &region.begin)) region.begin = UINT64_MAX;
-    if (prove(self, storage) < 0) return NULL; /* so that reading needs no lock */
-    Py_BEGIN_ALLOW_THREADS status = ptio_record_gather(&self->source->source, &self->checkpoint.index,
-                                                       storage->record, &region, PyArray_DATA(out), &err);
-    if (status == PTIO_OK && verify && is_whole_record(self, storage, &region, out))
-        status = ptio_record_check_crc(&self->checkpoint.index, storage->record,
-                                       ptio_crc32(0, PyArray_DATA(out), (size_t)PyArray_NBYTES(out)), &err);
-    Py_END_ALLOW_THREADS if (status == PTIO_OK) Py_RETURN_NONE;
-    ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, NULL);
+    if (ptio_source_enter(self->source) < 0) return NULL;
+    ptio_read_options options = {
+        .never_verify = !verify, .threads = threads, .tick = ptio_tick, .tick_context = &ticker};
+    bool proven = prove(self, storage->record) == 0; /* so that gathering needs no turn */
+    ptio_status status = proven ? gather(self, storage, &region, &options, out, &err) : PTIO_OK;
+    ptio_source_leave(self->source);
+    if (proven && status == PTIO_OK) Py_RETURN_NONE;
+    if (proven) ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, NULL);
     return NULL;
 }
 
 /* --- advise ------------------------------------------------------------------------------- */
 
-/* Pages that a process has changed are its own and stay: PAGEOUT writes them to swap, if
- * there is any, and drops those that are still the file's. */
-static void advise_mapping(const ptio_block *mapping, uint64_t offset, uint64_t size, bool needed) {
-#ifdef MADV_PAGEOUT
-    const int drop = MADV_PAGEOUT;
+/* The system reads no more than this for one request, whatever it is asked for. */
+#define READ_AHEAD (UINT64_C(128) << 10)
+
+static void fetch(int fd, uint64_t offset, uint64_t size) {
+#ifdef POSIX_FADV_WILLNEED
+    for (uint64_t at = 0; at < size; at += READ_AHEAD)
+        (void)posix_fadvise(fd, (off_t)(offset + at), (off_t)ptio_min_u64(READ_AHEAD, size - at),
+                            POSIX_FADV_WILLNEED);
 #else
-    const int drop = MADV_NORMAL;
+    (void)fd, (void)offset, (void)size;
 #endif
+}
+
+/* Pages that a process has changed are its own and stay: PAGEOUT writes them to swap, if
+ * there is any, and drops those that are still the file's. DONTNEED would lose them. */
+static void drop_pages(const ptio_block *mapping, uint64_t offset, uint64_t size) {
+#ifdef MADV_PAGEOUT
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t first = (uintptr_t)ptio_block_bytes(mapping) + (uintptr_t)offset;
     uintptr_t begin = first / page * page;
-    (void)madvise((void *)begin, (size_t)(first + (uintptr_t)size - begin), needed ? MADV_WILLNEED : drop);
+    (void)madvise((void *)begin, (size_t)(first + (uintptr_t)size - begin), MADV_PAGEOUT);
+#else
+    (void)mapping, (void)offset, (void)size;
+#endif
 }
 
-static void advise_file(int fd, uint64_t offset, uint64_t size, bool needed) {
-#ifdef POSIX_FADV_WILLNEED
-    (void)posix_fadvise(fd, (off_t)offset, (off_t)size, needed ? POSIX_FADV_WILLNEED : POSIX_FADV_DONTNEED);
-#else
-    (void)fd, (void)offset, (void)size, (void)needed;
+static void drop(const ptio_source *source, uint64_t offset, uint64_t size) {
+    if (source->mapping != NULL) drop_pages(source->mapping, offset, size);
+#ifdef POSIX_FADV_DONTNEED
+    (void)posix_fadvise(source->fd, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
 #endif
 }
 
@@ -151,16 +183,20 @@ static void advise_file(int fd, uint64_t offset, uint64_t size, bool needed) {
 PyObject *ptio_checkpoint_advise(ptio_checkpoint_object *self, PyObject *args) {
     PyObject *number;
     const ptio_storage *storage;
+    const ptio_tensor *tensor;
     int needed;
-    if (!PyArg_ParseTuple(args, "Op:advise", &number, &needed) || find_storage(self, number, &storage) < 0 ||
-        prove(self, storage) < 0)
+    if (!PyArg_ParseTuple(args, "Op:advise", &number, &needed) ||
+        find_storage(self, number, &tensor, &storage) < 0 || ptio_source_enter(self->source) < 0)
         return NULL;
+    bool proven = prove(self, storage->record) == 0;
     const ptio_source *source = &self->source->source;
     const ptio_record *record = &self->checkpoint.index.records[storage->record];
     uint64_t offset = source->fd_base + record->data;
-    if (record->csize == 0) Py_RETURN_NONE;
-    Py_BEGIN_ALLOW_THREADS if (source->mapping != NULL)
-        advise_mapping(source->mapping, offset, record->csize, needed);
-    if (source->fd >= 0) advise_file(source->fd, offset, record->csize, needed);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    if (proven && record->csize > 0 && source->fd >= 0) {
+        Py_BEGIN_ALLOW_THREADS if (needed) fetch(source->fd, offset, record->csize);
+        else drop(source, offset, record->csize);
+        Py_END_ALLOW_THREADS
+    }
+    ptio_source_leave(self->source);
+    return proven ? Py_NewRef(Py_None) : NULL;
 }

@@ -59,6 +59,7 @@ class Checkpoint:
     byteorder: str  # "little" | "big"
     pickle_size: int
     has_composites: bool  # sparse or nested tensors, whose contents only build() proves
+    has_wrappers: bool  # parameters or tensors of subclasses, which torch makes of plain ones
     def __new__(
         cls,
         source: Source,
@@ -98,9 +99,10 @@ class Checkpoint:
         progress: Callable[[int, int], Any] | None,
     ) -> Any: ...
     def build_tree(self, infos: dict[int, Any], /) -> Any: ...  # by node, in the place of tensors
-    def place(
-        self, node: int, /
-    ) -> tuple[int, bool]: ...  # offset of the storage in the file; whether gather() can read it
+    def place(self, node: int, /) -> tuple[int, bool, bool, bool, bool, bool]:
+        """offset of the storage in the file; stored: gather() can read it; viewed: building it
+        needs no copy; swapped: gather() needs a C-contiguous array; conj, neg: torch's bits."""
+
     def gather(
         self,
         node: int,
@@ -108,6 +110,7 @@ class Checkpoint:
         strides: tuple[int, ...],  # bytes
         out: Any,  # a writable array of any strides
         verify: bool,  # check the CRC-32 where all of the storage is read
+        threads: int,  # 0 = automatic
         /,
     ) -> None: ...
     def advise(self, node: int, needed: bool, /) -> None: ...  # a hint to the system

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import operator
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ptio._dtypes import item_bytes, numpy_dtype
 
@@ -16,62 +16,96 @@ if TYPE_CHECKING:
     from ptio._core import TensorInfo
 
 
-def basic_index(index: Any) -> tuple[Any, ...]:
-    """`index` as a tuple of ints, slices, ... and None; TypeError for anything else."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return tuple(_part(part) for part in parts)
+def basic_index(index: Any) -> tuple[Any, ...] | None:
+    """`index` as a tuple of ints, slices, ... and None; None where it has anything else."""
+    parts = []
+    for part in index if isinstance(index, tuple) else (index,):
+        if not (part is None or part is Ellipsis or isinstance(part, slice)):
+            if isinstance(part, (bool, np.bool_)) or getattr(part, "ndim", False):
+                return None
+            try:
+                part = operator.index(part)
+            except TypeError:
+                return None
+        parts.append(part)
+    return tuple(parts)
 
 
-def _part(part: Any) -> Any:
-    if part is None or part is Ellipsis or isinstance(part, slice):
-        return part
-    if not isinstance(part, (bool, np.bool_)):
-        try:
-            return operator.index(part)
-        except TypeError:
-            pass
-    raise TypeError(
-        "a slice takes ints, slices, ... and None; for other indices read the whole tensor: "
-        "get_tensor(name)[index]"
-    )
-
-
+@dataclass(frozen=True)
 class Region:
     """The elements of a tensor that an index selects.
 
     Attributes:
-        begin: bytes of the storage before the first of them.
+        begin: elements of the storage before the first of them.
         shape: of the result.
-        strides: of them in the storage, in bytes.
-        is_scalar: NumPy would return an element rather than an array.
+        strides: of them in the storage, in elements.
     """
 
-    def __init__(
-        self,
-        item: int,
-        begin: int,
-        shape: tuple[int, ...],
-        stride: tuple[int, ...],
-        index: tuple[Any, ...],
-    ) -> None:
-        # NumPy does the arithmetic of indices, on an array that is never read.
-        strides = tuple(step * item for step in stride)
-        whole = as_strided(np.empty((), f"V{item}"), shape, strides)
-        dots = () if Ellipsis in index else (Ellipsis,)
-        part = whole[index + dots]
-        self.shape = part.shape
-        self.strides = part.strides
-        self.begin = begin + _address(part) - _address(whole)
-        self.is_scalar = not self.shape and bool(dots) and bool(index)
+    begin: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
-def _address(array: np.ndarray[Any, Any]) -> int:
-    return int(array.__array_interface__["data"][0])
+def select(info: TensorInfo, index: tuple[Any, ...]) -> Region:
+    """What NumPy's rules for basic indices select.
+
+    Raises:
+        IndexError: there is no such element or dimension.
+    """
+    begin, shape, strides = info.storage_offset, list[int](), list[int]()
+    axis = 0
+    for part in _spelled_out(index, len(info.shape)):
+        if part is None:
+            shape.append(1)
+            strides.append(0)
+            continue
+        size, stride = info.shape[axis], info.stride[axis]
+        if isinstance(part, slice):
+            chosen = range(*part.indices(size))
+            begin += chosen.start * stride if chosen else 0
+            shape.append(len(chosen))
+            strides.append(stride * chosen.step)
+        elif -size <= part < size:
+            begin += part % size * stride
+        else:
+            raise IndexError(f"index {part} is out of bounds for dimension {axis} with size {size}")
+        axis += 1
+    return Region(begin, tuple(shape), tuple(strides))
+
+
+def _spelled_out(index: tuple[Any, ...], ndim: int) -> list[Any]:
+    """One int or slice for each dimension, and the Nones."""
+    dots = [i for i, part in enumerate(index) if part is Ellipsis]
+    used = sum(part is not None and part is not Ellipsis for part in index)
+    if len(dots) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    if used > ndim:
+        raise IndexError(f"too many indices: the tensor has {ndim} dimensions, not {used}")
+    at = dots[0] if dots else len(index)
+    rest = [slice(None)] * (ndim - used)
+    return [*index[:at], *rest, *index[at + 1 :]]
+
+
+def span(info: TensorInfo) -> int:
+    """Elements of the storage from the tensor's first to its last."""
+    if 0 in info.shape:
+        return 0
+    return 1 + sum((size - 1) * step for size, step in zip(info.shape, info.stride, strict=True))
+
+
+def is_contiguous(info: TensorInfo) -> bool:
+    """Whether its elements lie as those of a C array."""
+    expected = 1
+    for size, stride in zip(reversed(info.shape), reversed(info.stride), strict=True):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def memory_of(out: Any, info: TensorInfo) -> np.ndarray[Any, Any] | None:
     """The memory of an array, tensor or buffer as an array with the tensor's shape, whose elements
-    are bytes; None for a tensor of torch that is not on the CPU.
+    are bytes; None for a tensor of torch whose memory is elsewhere, or not plain.
 
     Raises:
         TypeError, ValueError: `out` cannot hold the tensor; says what it has to be.
@@ -81,17 +115,29 @@ def memory_of(out: Any, info: TensorInfo) -> np.ndarray[Any, Any] | None:
         _require_same(out.dtype == numpy_dtype(info.dtype), out.dtype, out.shape, info)
         if not out.flags.writeable:
             raise ValueError("the array is read-only")
-        return out.view(f"V{item}")
-    if hasattr(out, "untyped_storage"):
+        return _distinct(out.view(np.ndarray).view(f"V{item}"))
+    if "torch" in sys.modules and isinstance(out, sys.modules["torch"].Tensor):
         same = str(out.dtype) == f"torch.{info.dtype}"
         _require_same(same, out.dtype, tuple(out.shape), info)
-        return _memory_of_tensor(out, item)
-    view = memoryview(out)
-    if view.readonly or not view.c_contiguous or view.nbytes != info.nbytes:
+        from ptio.torch._handle import memory_of_tensor
+
+        memory = memory_of_tensor(out, item)
+        return None if memory is None else _distinct(memory)
+    try:
+        view = memoryview(out)
+    except TypeError:
+        raise TypeError(
+            "a tensor is read into a NumPy array, a torch tensor or a writable buffer, "
+            f"not {type(out).__name__!r}"
+        ) from None
+    if view.readonly:
+        raise ValueError("the buffer is read-only")
+    if not view.c_contiguous or view.nbytes != info.nbytes:
         raise ValueError(
-            f"the buffer must be writable, contiguous and of {info.nbytes} bytes, "
-            f"this one has {view.nbytes}"
+            f"the buffer must be contiguous and of {info.nbytes} bytes; it has {view.nbytes}"
         )
+    if info.nbytes == 0:
+        return np.empty(info.shape, f"V{item}")
     return np.frombuffer(view, f"V{item}").reshape(info.shape)
 
 
@@ -102,11 +148,8 @@ def _require_same(same_dtype: bool, dtype: Any, shape: tuple[int, ...], info: Te
         raise ValueError(f"the tensor has shape {info.shape}, the target {tuple(shape)}")
 
 
-def _memory_of_tensor(tensor: Any, item: int) -> np.ndarray[Any, Any] | None:
-    if tensor.device.type != "cpu" or tensor.is_conj() or tensor.is_neg():
-        return None
-    storage = tensor.untyped_storage()
-    memory = (ctypes.c_char * storage.nbytes()).from_address(storage.data_ptr())
-    elements = np.frombuffer(memory, f"V{item}", count=storage.nbytes() // item)
-    strides = tuple(step * item for step in tensor.stride())
-    return as_strided(elements[tensor.storage_offset() :], tuple(tensor.shape), strides)
+def _distinct(memory: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    for size, stride in zip(memory.shape, memory.strides, strict=True):
+        if size > 1 and stride == 0:
+            raise ValueError("several elements of the target are the same memory")
+    return memory

@@ -28,7 +28,7 @@ static ptio_status list_leaf(void *context, const ptio_step *path, size_t length
             l->used += (size_t)snprintf(l->text + l->used, sizeof l->text - l->used, "/%.*s", (int)key->a,
                                         (const char *)ptio_text(g, key));
     }
-    const ptio_node *node = &g->nodes[leaf];
+    const ptio_node *node = &g->nodes[ptio_follow(g, leaf)];
     l->used += (size_t)snprintf(l->text + l->used, sizeof l->text - l->used, "=%s ",
                                 ptio_is_tensor_leaf(node)    ? "tensor"
                                 : node->kind == PTIO_N_INT   ? "int"

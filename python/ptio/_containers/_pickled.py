@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from ptio._checkpoint import for_core
 from ptio._containers._base import Options, Tick
 from ptio._core import Checkpoint, Source, TensorInfo
 from ptio._dtypes import item_bytes, numpy_dtype
-from ptio._errors import Error
-from ptio._region import Region, memory_of
+from ptio._errors import Error, ForbiddenError
+from ptio._region import Region, is_contiguous, memory_of, select, span
+from ptio._types import RawTensor
 
 _PLAIN = ("tensor", "storage")  # kinds whose bytes are their elements
 
@@ -39,42 +39,45 @@ class Pickled:
         self._options = options
         self._path = path
         self._members = members
-        self._users = _Users(source.close)
-        self._torch: Any = None
+        self._errors = _Errors(path)
+        self._side: Any = None
+        self._starting = threading.Lock()
         self._rows: list[TensorInfo] | None = None
+        self._checked: set[str] = set()  # mapped members whose CRC has been checked
         try:
-            self.core = self._parse()
+            self.core = self._open()
         except BaseException:
             source.close()
             raise
         self.format = self.core.format
 
-    def _parse(self, judge: Any = None) -> Checkpoint:
+    def _open(self) -> Checkpoint:
+        if self._options.framework == "numpy":
+            return self._parse()
+        try:
+            return self._parse(order=self._torch_side().order())
+        except ForbiddenError:
+            # What torch allows may be more than we know; here it is only listed.
+            self._torch_side().checkpoint(self._parse, strict=True)
+            return self._parse(inert=True, order=self._torch_side().order())
+
+    def _parse(self, judge: Any = None, *, inert: bool = False, order: int = 0) -> Checkpoint:
         options = self._options
         names = tuple(name for name in options.allow if isinstance(name, str))
-        with self._naming_the_file():
+        with self._errors:
             return Checkpoint(
                 self._source,
                 limits=for_core(options.limits),
-                inert=options.inert,
+                inert=options.inert or inert,
                 allow=names,
                 encoding=options.encoding,
                 path=self._path,
                 judge=judge,
-                order=0,
+                order=order,
                 for_torch=judge is not None,
                 members=self._members,
                 lenient=False,
             )
-
-    @contextmanager
-    def _naming_the_file(self) -> Iterator[None]:
-        try:
-            yield
-        except Error as e:
-            if e.path is None:
-                e.path = self._path
-            raise
 
     # --- what there is
 
@@ -87,139 +90,223 @@ class Pickled:
         return None
 
     def tree(self, infos: dict[int, Any]) -> Any:
-        with self._users:
-            return self.core.build_tree(infos)
+        return self.core.build_tree(infos)
 
     def place(self, info: TensorInfo) -> tuple[str | None, int] | None:
-        if info.record is None:
-            return None
-        with self._users, self._naming_the_file():
-            return None, self.core.place(info.node)[0]
+        return None if info.record is None else (None, self.core.place(info.node)[0])
 
     def advise(self, info: TensorInfo, needed: bool) -> None:
         if info.record is not None:
-            with self._users, self._naming_the_file():
-                self.core.advise(info.node, needed)
+            self.core.advise(info.node, needed)
 
-    # --- values
+    # --- whole values
 
     def load(self, progress: Tick | None) -> Any:
-        return self._build(None, progress)
+        with self._errors:
+            if self._options.framework == "torch":
+                return self._torch_side().load(self._parse, progress)
+            return self._build(None, self._options.verify, progress)
 
     def get(self, info: TensorInfo) -> Any:
-        return self._build(info, None)
+        if self._reads_part(info):
+            return self._read_span(info)
+        verify = self._options.verify
+        if verify and info.record in self._checked:
+            verify = None  # of mapped bytes: None asks for no check
+        with self._errors:
+            if self._options.framework == "numpy":
+                value = self._build(info.node, verify)
+            elif info.kind == "tensor" and not self._has_wrappers:
+                value = self._torch_side().plain(self.core, info, verify)
+            else:
+                value = self._torch_side().get(self._parse, info, verify)
+        if verify and info.record is not None and self._source.mapped:
+            self._checked.add(info.record)
+        return value
 
-    def _build(self, info: TensorInfo | None, progress: Tick | None) -> Any:
-        node = None if info is None else info.node
-        if self._options.framework == "numpy":
-            return self._numpy_build(node, progress)
-        if info is not None and info.kind in _PLAIN:
-            return self._torch_build(self.core, node, progress)
-        # Parameters, subclasses, sparse tensors: nodes of a graph that was vetted for torch.
-        return self._torch_build(self._torch_side().checkpoint(self._parse), node, progress)
-
-    def _numpy_build(self, node: int | None, progress: Tick | None) -> Any:
+    def _build(self, node: int | None, verify: bool | None, progress: Tick | None = None) -> Any:
         options = self._options
-        with self._users, self._naming_the_file():
-            return self.core.build(
-                node,
-                verify=options.verify,
-                private=options.mmap is False,
-                threads=options.threads,
-                progress=progress,
-            )
+        return self.core.build(
+            node,
+            verify=verify,
+            private=options.mmap is False,
+            threads=options.threads,
+            progress=progress,
+        )
 
-    def _torch_build(self, core: Checkpoint, node: int | None, progress: Tick | None) -> Any:
-        with self._users, self._naming_the_file():
-            return self._torch_side().build(core, node, self._options, progress)
+    @cached_property
+    def _has_wrappers(self) -> bool:
+        return self.core.has_wrappers
 
-    def _torch_side(self) -> Any:
-        if self._torch is None:
-            from ptio.torch._handle import TorchSide
-
-            self._torch = TorchSide(self._options)
-        return self._torch
+    # --- parts
 
     def get_slice(self, info: TensorInfo, index: tuple[Any, ...]) -> Any:
-        if info.kind not in _PLAIN:
-            raise TypeError(f"a {info.kind} tensor has no slices: get_tensor() gives all of it")
-        if self._can_gather(info) and not self._maps():
-            region = self._region(info, index)
-            out, result = self._new(info, region.shape)
-            with self._users, self._naming_the_file():
-                self.core.gather(info.node, region.begin, region.strides, out, False)
-            return result[()] if region.is_scalar and isinstance(result, np.ndarray) else result
-        return self.get(info)[index]
+        numpy = self._options.framework == "numpy"
+        self._require_elements(info, "slices")
+        if numpy and not isinstance(numpy_dtype(info.dtype), np.dtype):
+            raise TypeError(f"NumPy has no dtype {info.dtype}: get_tensor() gives a RawTensor")
+        if not numpy:
+            self._torch_side().check_index(index)
+        region = select(info, index)
+        with self._errors:
+            if 0 in region.shape:
+                nothing = self._new(info, region.shape)[1]
+                return nothing if numpy else self._torch_side().placed(nothing, False, False)
+            result = self._view(info, index)
+            if result is None:
+                result = self._gather(info, region)
+        if numpy and not region.shape and Ellipsis not in index:
+            return result[()]
+        return result
 
-    def read_into(self, info: TensorInfo, out: Any) -> None:
-        if info.kind not in _PLAIN:
-            raise TypeError(f"a {info.kind} tensor is no array: get_tensor() gives its parts")
-        target = memory_of(out, info)
-        if target is None:
-            out.copy_(self._torch_build(self.core, info.node, None))
-            return
-        if not self._can_gather(info):
-            value = np.ascontiguousarray(self._numpy_build(info.node, None))
-            np.copyto(target, value.view(target.dtype).reshape(target.shape))
-            return
-        region = self._region(info, ())
-        with self._users, self._naming_the_file():
-            verify = self._options.verify is not False
-            self.core.gather(info.node, region.begin, region.strides, target, verify)
+    def _view(self, info: TensorInfo, index: tuple[Any, ...]) -> Any:
+        """Elements of what is mapped, or cannot be read in part; None for others."""
+        viewed = True
+        if info.record is not None:
+            _, stored, viewed, *_ = self.core.place(info.node)
+            if stored and not viewed:
+                return None
+        verify = None if viewed else self._options.verify
+        if self._options.framework == "torch":
+            return self._torch_side().part(self.core, info, index, verify, copy=not viewed)
+        result = self._build(info.node, verify)[(*index, ...) if Ellipsis not in index else index]
+        return result if viewed else result.copy()
 
-    def _maps(self) -> bool:
-        return self._source.mapped and self._options.mmap is not False
+    def _gather(self, info: TensorInfo, region: Region) -> Any:
+        # What repeats by a stride of 0 is read once.
+        steps = zip(region.shape, region.strides, strict=True)
+        shape = tuple(min(size, 1) if step == 0 else size for size, step in steps)
+        memory, result = self._new(info, shape)
+        self._read(info, region, memory)
+        result = self._flipped(info, result)
+        if shape == region.shape:
+            return result
+        if self._options.framework == "torch":
+            return result.expand(region.shape)
+        strides = [
+            step if size == wanted else 0
+            for size, wanted, step in zip(shape, region.shape, result.strides, strict=True)
+        ]
+        return np.ndarray(region.shape, result.dtype, result, 0, strides)
 
-    def _can_gather(self, info: TensorInfo) -> bool:
-        if info.record is None or 0 in info.shape:
+    def _reads_part(self, info: TensorInfo) -> bool:
+        """Whether a tensor is so small a part of its storage that it is read by itself. A
+        checksum is over a whole storage: who wants it checked gets all of it read."""
+        options = self._options
+        if info.record is None or info.nbytes == info.storage_nbytes or self._source.mapped:
             return False
-        with self._users, self._naming_the_file():
-            return self.core.place(info.node)[1]
+        if info.kind != "tensor" or options.verify:
+            return False
+        if options.framework == "torch":
+            if self._has_wrappers or self._torch_side().on_meta:
+                return False
+        elif not isinstance(numpy_dtype(info.dtype), np.dtype):
+            return False
+        smaller = span(info) * item_bytes(info.dtype) < info.storage_nbytes
+        return smaller and self.core.place(info.node)[1]
 
-    def _region(self, info: TensorInfo, index: tuple[Any, ...]) -> Region:
+    def _read_span(self, info: TensorInfo) -> Any:
+        region = Region(info.storage_offset, (span(info),), (1,))
+        with self._errors:
+            memory, flat = self._new(info, region.shape)
+            self._read(info, region, memory)
+            if self._options.framework == "torch":
+                return self._torch_side().over(flat, info, self.core.place(info.node)[4:])
+            item = flat.dtype.itemsize
+            strides = tuple(step * item for step in info.stride)
+            return self._flipped(info, np.ndarray(info.shape, flat.dtype, flat, 0, strides))
+
+    def _read(
+        self, info: TensorInfo, region: Region, memory: np.ndarray[Any, Any], verify: bool = False
+    ) -> None:
+        if 0 in region.shape:
+            return
         item = item_bytes(info.dtype)
-        return Region(item, info.storage_offset * item, info.shape, info.stride, index)
+        strides = tuple(step * item for step in region.strides)
+        threads = self._options.threads
+        self.core.gather(info.node, region.begin * item, strides, memory, verify, threads)
 
-    def _new(self, info: TensorInfo, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    def _new(self, info: TensorInfo, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], Any]:
         """Memory to read to, and the array or tensor that it is."""
         if self._options.framework == "torch":
             result = self._torch_side().empty(info.dtype, shape)
-            return memory_of(result, info._replace(shape=shape)), result
-        dtype = numpy_dtype(info.dtype)
-        if not isinstance(dtype, np.dtype):
-            raise TypeError(f"NumPy has no dtype {info.dtype}: get_tensor() gives a RawTensor")
-        array = np.empty(shape, dtype)
-        return array, array
+            memory = memory_of(result, info._replace(shape=shape))
+            assert memory is not None
+            return memory, result
+        array = np.empty(shape, numpy_dtype(info.dtype))
+        return array.view(f"V{array.dtype.itemsize}"), array
+
+    def _flipped(self, info: TensorInfo, value: Any) -> Any:
+        """With torch's conj and neg bits, which say that the elements are not those stored."""
+        conj, neg = self.core.place(info.node)[4:]
+        if self._options.framework == "torch":
+            return self._torch_side().placed(value, conj, neg)
+        if conj:
+            value = np.conjugate(value, out=np.empty_like(value))
+        return np.negative(value, out=np.empty_like(value)) if neg else value
+
+    def _require_elements(self, info: TensorInfo, what: str) -> None:
+        if info.kind not in _PLAIN:
+            raise TypeError(f"a {info.kind} tensor has no {what}: get_tensor() gives all of it")
+
+    # --- into memory of the caller
+
+    def read_into(self, info: TensorInfo, out: Any) -> None:
+        self._require_elements(info, "elements of its own")
+        target = memory_of(out, info)
+        with self._errors:
+            if target is None:
+                self._torch_side().copy_into(self.core, info, out, self._options.verify)
+            elif target.size > 0 and not self._gathers_into(info, target):
+                np.copyto(target, self._elements(info))
+
+    def _gathers_into(self, info: TensorInfo, target: np.ndarray[Any, Any]) -> bool:
+        _, stored, _, swapped, conj, neg = self.core.place(info.node)
+        dense = target.flags.c_contiguous
+        whole = dense and info.nbytes == info.storage_nbytes and is_contiguous(info)
+        verify = self._options.verify
+        if not stored or conj or neg or (swapped and not dense):
+            return False
+        if verify and not whole and info.record not in self._checked:
+            return False  # only building checks a storage of which this is a part
+        region = Region(info.storage_offset, info.shape, info.stride)
+        self._read(info, region, target, verify is not False)
+        return True
+
+    def _elements(self, info: TensorInfo) -> np.ndarray[Any, Any]:
+        """All of them as bytes, from what NumPy's builder makes."""
+        value = self._build(info.node, self._options.verify)
+        item = item_bytes(info.dtype)
+        if isinstance(value, RawTensor):
+            strides = tuple(step * item for step in value.stride)
+            value = np.ndarray(value.shape, f"V{item}", value.data, 0, strides)
+        elements: np.ndarray[Any, Any] = np.asarray(value).view(f"V{item}")
+        return elements
+
+    # --- around it
+
+    def _torch_side(self) -> Any:
+        if self._side is None:
+            with self._starting:
+                if self._side is None:
+                    from ptio.torch._handle import TorchSide
+
+                    self._side = TorchSide(self._options)
+        return self._side
 
     def close(self) -> None:
-        self._users.close()
+        self._source.close()
 
 
-class _Users:
-    """Counts who is at work, so that what they work on is closed behind the last of them."""
+class _Errors:
+    """Errors that pass by get the name of the file, where they have none."""
 
-    def __init__(self, close: Any) -> None:
-        self._close = close
-        self._lock = threading.Lock()
-        self._count = 0
-        self._closed = False
+    def __init__(self, path: str | None) -> None:
+        self._path = path
 
     def __enter__(self) -> None:
-        with self._lock:
-            if self._closed:
-                raise ValueError("the checkpoint is closed")
-            self._count += 1
+        pass
 
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._count -= 1
-            last = self._closed and self._count == 0
-        if last:
-            self._close()
-
-    def close(self) -> None:
-        with self._lock:
-            last = not self._closed and self._count == 0
-            self._closed = True
-        if last:
-            self._close()
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Error) and error.path is None:
+            error.path = self._path
