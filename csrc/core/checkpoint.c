@@ -134,6 +134,13 @@ static ptio_status read_pickle(const ptio_source *source, ptio_checkpoint *c, co
     return PTIO_OK;
 }
 
+static ptio_status take_pickle(ptio_checkpoint *c, const ptio_members *members, ptio_error *err) {
+    PTIO_TRY(ptio_block_new(members->given_size, &c->pickle_block, err));
+    c->pickle = memcpy(ptio_block_bytes(c->pickle_block), members->given, members->given_size);
+    c->pickle_size = members->given_size;
+    return PTIO_OK;
+}
+
 /* A stream that breaks off may still have named what it must not: that is the
  * worse news, so it comes first. */
 static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_options *options,
@@ -155,7 +162,8 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
                                 .old_calls = options->inert,
-                                .new_calls = options->inert || options->judge != NULL};
+                                .new_calls = options->inert || options->judge != NULL,
+                                .bare_arguments = options->members.pickle != NULL};
     ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }
@@ -178,7 +186,11 @@ static ptio_status open_index(const ptio_source *source, const ptio_checkpoint_o
     c->file_size = source->size;
     c->pickle_record = PTIO_NO_RECORD;
     bool saved = options->members.pickle == NULL;
-    c->members = saved ? (ptio_members){"data.pkl", "data/", ""} : options->members;
+    c->members = saved ? (ptio_members){"data.pkl", "data/", "", NULL, 0, NULL, 0} : options->members;
+    if (c->members.parts != NULL) {
+        c->kind = PTIO_FILE_SAFETENSORS;
+        return ptio_part_index(source, c->members.parts, c->members.part_count, &c->index, err);
+    }
     PTIO_TRY(check_kind(source, &c->kind, err));
     if (c->kind == PTIO_FILE_BARE_PICKLE) return PTIO_OK;
     PTIO_TRY(ptio_zip_index_read(source, &options->limits, &c->index, err));
@@ -199,9 +211,10 @@ ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_c
     const ptio_limits *limits = &options->limits;
     PTIO_TRY(open_index(source, options, out, err));
     if (out->kind == PTIO_FILE_BARE_PICKLE) return read_bare_pickle(source, out, limits, err);
-    PTIO_TRY(find_pickle(out, err));
+    if (options->members.given == NULL) PTIO_TRY(find_pickle(out, err));
     PTIO_TRY(read_and_check(source, out, "version", check_version, options, err));
     PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, options, err));
+    if (options->members.given != NULL) return take_pickle(out, &options->members, err);
     return name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err);
 }
 

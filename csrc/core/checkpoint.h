@@ -10,6 +10,7 @@
 #include "dtype.h"
 #include "graph.h"
 #include "load_limits.h"
+#include "part_index.h"
 #include "sniff.h"
 #include "zip_index.h"
 
@@ -73,9 +74,13 @@ typedef enum { PTIO_LITTLE_ENDIAN, PTIO_BIG_ENDIAN, PTIO_NATIVE_ENDIAN } ptio_by
 
 /* Where an archive keeps an object, below its top directory. */
 typedef struct {
-    const char *pickle; /* "model.pkl"; NULL: data.pkl, of an archive that torch.save wrote */
-    const char *folder; /* of its storages: "data/" */
-    const char *suffix; /* of their names: "" */
+    const char *pickle;   /* "model.pkl"; NULL: data.pkl, of an archive that torch.save wrote */
+    const char *folder;   /* of its storages: "data/" */
+    const char *suffix;   /* of their names: "" */
+    const uint8_t *given; /* not NULL: the pickle itself, which the caller made of other metadata ... */
+    size_t given_size;    /* ... and is not a member */
+    const ptio_file_part *parts; /* with `given`: what is stored where in a file that is no archive. */
+    uint32_t part_count;         /* The key of a storage is the number of its part. */
 } ptio_members;
 
 typedef struct {

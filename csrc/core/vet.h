@@ -173,6 +173,9 @@ void ptio_vet_restore_kept(ptio_vetting *v);
 /* PERSID -> STORAGE (P10, T1, Z12). */
 ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref node) PTIO_MUST_CHECK;
 
+/* PERSID -> OPAQUE_CALL: an object of torch.package that only code could make. */
+ptio_status ptio_vet_reduce_package(ptio_vetting *v, ptio_ref node, const ptio_node *id) PTIO_MUST_CHECK;
+
 /* From the root: what is needed, depth (P13), memory. */
 ptio_status ptio_vet_reachable(ptio_vetting *v) PTIO_MUST_CHECK;
 
