@@ -132,6 +132,13 @@ static ptio_status read_pickle(const ptio_source *source, ptio_checkpoint *c, co
     return PTIO_OK;
 }
 
+static ptio_status take_pickle(ptio_checkpoint *c, const ptio_members *members, ptio_error *err) {
+    PTIO_TRY(ptio_block_new(members->given_size, &c->pickle_block, err));
+    c->pickle = memcpy(ptio_block_bytes(c->pickle_block), members->given, members->given_size);
+    c->pickle_size = members->given_size;
+    return PTIO_OK;
+}
+
 /* A stream that breaks off may still have named what it must not: that is the
  * worse news, so it comes first. */
 static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_options *options,
@@ -154,7 +161,8 @@ ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_opti
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
                                 .old_calls = options->inert,
                                 .text_ids = c->format == PTIO_FORMAT_TAR,
-                                .new_calls = options->inert || options->judge != NULL};
+                                .new_calls = options->inert || options->judge != NULL,
+                                .bare_arguments = options->members.pickle != NULL};
     ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
 }
@@ -187,10 +195,19 @@ static ptio_status open_archive(const ptio_source *source, const ptio_checkpoint
     PTIO_TRY(check_kind(file, err));
     PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
     if (options->members.pickle == NULL) PTIO_TRY(check_archive(out, err));
-    PTIO_TRY(find_pickle(out, err));
+    if (options->members.given == NULL) PTIO_TRY(find_pickle(out, err));
     PTIO_TRY(read_and_check(source, out, "version", check_version, options, err));
     PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, options, err));
+    if (options->members.given != NULL) return take_pickle(out, &options->members, err);
     return name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err);
+}
+
+/* A file whose storages and pickle the caller has listed. */
+static ptio_status open_parts(const ptio_source *source, const ptio_members *members, ptio_checkpoint *out,
+                              ptio_error *err) {
+    out->format = PTIO_FORMAT_PARTS;
+    PTIO_TRY(ptio_part_index(source, members->parts, members->part_count, &out->index, err));
+    return take_pickle(out, members, err);
 }
 
 static ptio_status begin(const ptio_source *source, const ptio_checkpoint_options *options,
@@ -199,7 +216,8 @@ static ptio_status begin(const ptio_source *source, const ptio_checkpoint_option
     memset(out, 0, sizeof *out);
     out->file_size = source->size;
     out->pickle_record = PTIO_NO_RECORD;
-    out->members = saved ? (ptio_members){"data.pkl", "data/", ""} : options->members;
+    out->members =
+        saved ? (ptio_members){.pickle = "data.pkl", .folder = "data/", .suffix = ""} : options->members;
     return ptio_sniff(source, file, err);
 }
 
@@ -215,9 +233,12 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
     ptio_sniffed file;
     PTIO_TRY(begin(source, options, out, &file, err));
     out->swap = machine_is_big_endian(); /* unless the file says that it is big-endian, too */
-    if (file.kind == PTIO_FILE_LEGACY_TAR) return ptio_tar_open(source, options, out, err);
-    if (file.kind == PTIO_FILE_LEGACY_PICKLE) return ptio_legacy_open(source, options, out, err);
-    if (file.kind == PTIO_FILE_BARE_PICKLE)
+    bool parts = options->members.parts != NULL;
+    if (file.kind == PTIO_FILE_LEGACY_TAR && !parts) return ptio_tar_open(source, options, out, err);
+    if (file.kind == PTIO_FILE_LEGACY_PICKLE && !parts) return ptio_legacy_open(source, options, out, err);
+    if (parts)
+        PTIO_TRY(open_parts(source, &options->members, out, err));
+    else if (file.kind == PTIO_FILE_BARE_PICKLE)
         PTIO_TRY(read_bare_pickle(source, out, &options->limits, err));
     else
         PTIO_TRY(open_archive(source, options, file, out, err));

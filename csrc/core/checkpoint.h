@@ -10,6 +10,7 @@
 #include "dtype.h"
 #include "graph.h"
 #include "load_limits.h"
+#include "part_index.h"
 #include "sniff.h"
 #include "zip_index.h"
 
@@ -73,7 +74,13 @@ typedef ptio_status (*ptio_judge)(void *context, uint32_t global, const uint8_t 
 /* The byte order of a file that does not say: those of torch < 2.0. */
 typedef enum { PTIO_LITTLE_ENDIAN, PTIO_BIG_ENDIAN, PTIO_NATIVE_ENDIAN } ptio_byte_order;
 
-typedef enum { PTIO_FORMAT_ZIP, PTIO_FORMAT_LEGACY, PTIO_FORMAT_TAR, PTIO_FORMAT_PICKLE } ptio_format;
+typedef enum {
+    PTIO_FORMAT_ZIP,
+    PTIO_FORMAT_LEGACY,
+    PTIO_FORMAT_TAR,
+    PTIO_FORMAT_PICKLE,
+    PTIO_FORMAT_PARTS
+} ptio_format;
 
 /* The storages that a file without records has named so far, by their keys. */
 typedef struct {
@@ -85,9 +92,13 @@ typedef struct {
 
 /* Where an archive keeps an object, below its top directory. */
 typedef struct {
-    const char *pickle; /* "model.pkl"; NULL: data.pkl, of an archive that torch.save wrote */
-    const char *folder; /* of its storages: "data/" */
-    const char *suffix; /* of their names: "" */
+    const char *pickle;   /* "model.pkl"; NULL: data.pkl, of an archive that torch.save wrote */
+    const char *folder;   /* of its storages: "data/" */
+    const char *suffix;   /* of their names: "" */
+    const uint8_t *given; /* not NULL: the pickle itself, which the caller made of other metadata ... */
+    size_t given_size;    /* ... and is not a member */
+    const ptio_file_part *parts; /* with `given`: what is stored where in a file that is no archive. */
+    uint32_t part_count;         /* The key of a storage is the number of its part. */
 } ptio_members;
 
 typedef struct {

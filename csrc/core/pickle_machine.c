@@ -153,6 +153,11 @@ ptio_status ptio_machine_tuple_of_mark(ptio_machine *m, ptio_ref *tuple) {
 
 ptio_status ptio_machine_push_call(ptio_machine *m, uint8_t kind, ptio_ref callee, ptio_ref arguments) {
     ptio_node *node;
+    if (m->options->bare_arguments && m->graph->nodes[arguments].kind != PTIO_N_TUPLE) {
+        PTIO_TRY(machine_push(m, arguments));
+        PTIO_TRY(machine_gather(m, PTIO_N_TUPLE, 1, &arguments));
+        m->height--;
+    }
     MACHINE_CHECK(m, m->graph->nodes[arguments].kind == PTIO_N_TUPLE, "P8.tuple",
                   "%s with arguments that are not a tuple", ptio_machine_opcode(m));
     PTIO_TRY(machine_push_node(m, kind, &node));

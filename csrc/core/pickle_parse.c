@@ -425,7 +425,12 @@ ptio_status ptio_pickle_parse(const uint8_t *pickle, uint64_t size, const ptio_p
 
 /* One object fewer is allowed than the node needs: the opcode that fails made it. */
 uint64_t ptio_pickle_locate(const uint8_t *pickle, uint64_t size, ptio_ref node) {
-    ptio_parse_options options = {node - PTIO_FIRST_FREE_NODE, UINT64_MAX, true, true, true};
+    ptio_parse_options options = {.max_nodes = node - PTIO_FIRST_FREE_NODE,
+                                  .max_bytes = UINT64_MAX,
+                                  .old_calls = true,
+                                  .new_calls = true,
+                                  .text_ids = true,
+                                  .bare_arguments = true};
     ptio_graph graph;
     ptio_error err = {0};
     uint64_t offset = PTIO_NO_OFFSET;

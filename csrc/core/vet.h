@@ -193,6 +193,9 @@ ptio_status ptio_vet_listed_tensor(ptio_vetting *v, ptio_ref node, uint32_t stor
 /* The storage of this key, or PTIO_NO_STORAGE. */
 uint32_t ptio_declared_find(const ptio_checkpoint *c, const uint8_t *key, size_t size);
 
+/* PERSID -> OPAQUE_CALL: an object of torch.package that only code could make. */
+ptio_status ptio_vet_reduce_package(ptio_vetting *v, ptio_ref node, const ptio_node *id) PTIO_MUST_CHECK;
+
 /* From the root: what is needed, depth (P13), memory. */
 ptio_status ptio_vet_reachable(ptio_vetting *v) PTIO_MUST_CHECK;
 

@@ -2,6 +2,8 @@
  *
  * Storages: persistent ids, proven against the records (invariants P10, T1, Z12).
  */
+#include <stdio.h>
+
 #include "vet.h"
 
 enum { MOST_KEY = 128, MOST_SUFFIX = 16 };
@@ -11,10 +13,16 @@ static bool is_key_character(uint8_t c) {
            c == '.' || c == '-';
 }
 
+/* torch.package counts its storages; others name them. */
+static bool is_number(const ptio_vetting *v, const ptio_node *key) {
+    return v->options->members.pickle != NULL && key->kind == PTIO_N_INT && key->integer >= 0;
+}
+
 ptio_status ptio_vet_storage_key(ptio_vetting *v, ptio_ref ref) {
     const ptio_node *key = vet_node(v, ref);
     const uint8_t *text;
     char quoted[PTIO_QUOTED];
+    if (is_number(v, key)) return PTIO_OK;
     VET_CHECK(v, ptio_vet_is_text(v, ref), "P10.key", PICKLE_MALFORMED, "a storage's key is %s",
               ptio_vet_kind_name(v, ref));
     text = ptio_text(v->graph, key);
@@ -100,14 +108,20 @@ static uint32_t find_record(ptio_vetting *v, const uint8_t *key, size_t size) {
  * the dtype of the first one, as torch does. Empty ones are not shared, as in torch. */
 static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
     const ptio_node *key = vet_node(v, storage.key);
-    const uint8_t *text = ptio_text(v->graph, key);
-    storage.record = find_record(v, text, key->a);
+    char digits[24];
+    bool counted = is_number(v, key);
+    int length = counted ? snprintf(digits, sizeof digits, "%lld", (long long)key->integer) : (int)key->a;
+    const uint8_t *text = counted ? (const uint8_t *)digits : ptio_text(v->graph, key);
+    if (v->options->members.parts == NULL)
+        storage.record = find_record(v, text, (size_t)length);
+    else if (counted && (uint64_t)key->integer < v->c->index.count)
+        storage.record = (uint32_t)key->integer;
     VET_CHECK(v, storage.record != PTIO_NO_RECORD, "T1.record", RECORD_MISSING,
-              "storage '%.*s' has no record %s%.*s%s in the archive", (int)key->a, text, v->c->members.folder,
-              (int)key->a, text, v->c->members.suffix);
+              "storage '%.*s' has no record %s%.*s%s in the archive", length, text, v->c->members.folder,
+              length, text, v->c->members.suffix);
     uint64_t size = v->c->index.records[storage.record].usize;
     VET_CHECK(v, storage.bytes == size, "T1.size", BOUNDS,
-              "storage '%.*s' declares %llu bytes, the record has %llu", (int)key->a, text,
+              "storage '%.*s' declares %llu bytes, the record has %llu", length, text,
               (unsigned long long)storage.bytes, (unsigned long long)size);
     if (size == 0)
         return ptio_vet_add_storage(v, storage, number); /* nothing to share: each has its own dtype */
@@ -128,6 +142,9 @@ ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref ref) {
     bool legacy = v->c->format == PTIO_FORMAT_LEGACY;
     if (legacy && tuple->count == 4 && ptio_vet_text_is(v, vet_item(v, tuple, 0), "module"))
         return ptio_vet_module_id(v, ref, vet_item(v, tuple, 1));
+    if (v->options->members.pickle != NULL && tuple->count > 0 &&
+        ptio_vet_text_is(v, vet_item(v, tuple, 0), "reduce_package"))
+        return ptio_vet_reduce_package(v, ref, tuple);
     VET_CHECK(v, tuple->count == (legacy ? 6 : 5), "P10.items", PICKLE_MALFORMED,
               "a storage's persistent id has %u items instead of %d", tuple->count, legacy ? 6 : 5);
     PTIO_TRY(check_word(v, vet_item(v, tuple, 0)));

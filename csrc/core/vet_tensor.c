@@ -394,9 +394,10 @@ ptio_status ptio_vet_rebuild_qtensor(ptio_vetting *v, ptio_ref ref, ptio_maker m
 
 /* --- sparse and nested: parts are proven here, their contents when they are read ------------- */
 
-static ptio_status check_parts(ptio_vetting *v, const ptio_node *tuple, uint32_t tensors, const char *what) {
+static ptio_status check_parts(ptio_vetting *v, const ptio_node *tuple, uint32_t first, uint32_t tensors,
+                               const char *what) {
     for (uint32_t i = 0; i < tensors; i++) {
-        ptio_ref part = vet_item(v, tuple, i);
+        ptio_ref part = vet_item(v, tuple, first + i);
         bool with_data =
             vet_is(v, part, PTIO_N_TENSOR) && v->c->tensors[vet_node(v, part)->a].storage != PTIO_NO_STORAGE;
         VET_CHECK(v, with_data, "P8.parts", PICKLE_MALFORMED, "part %u of a %s tensor is %s", i, what,
@@ -405,10 +406,34 @@ static ptio_status check_parts(ptio_vetting *v, const ptio_node *tuple, uint32_t
     return PTIO_OK;
 }
 
+/* TorchScript's form: (1 for COO or 2 for CSR, size, requires_grad, indices, values, hooks) or, with
+ * compressed indices, one tensor more. */
+static ptio_status vet_script_sparse(ptio_vetting *v, const ptio_node *args) {
+    const ptio_node *layout = vet_node(v, vet_item(v, args, 0));
+    uint8_t flags = 0;
+    size_t sizes;
+    uint32_t tensors = args->count - 4;
+    VET_CHECK(v,
+              layout->kind == PTIO_N_INT && layout->integer >= 1 && layout->integer <= 2 &&
+                  (args->count == 6 || args->count == 7) && (layout->integer == 1) == (tensors == 2),
+              "P8.script-sparse", PICKLE_MALFORMED, "a sparse tensor of TorchScript with %u arguments",
+              args->count);
+    PTIO_TRY(read_dims(v, vet_item(v, args, 1), "size", &sizes));
+    v->c->dim_count -= sizes; /* only proven, not kept */
+    PTIO_TRY(read_bool(v, vet_item(v, args, 2), PTIO_T_REQUIRES_GRAD, &flags));
+    PTIO_TRY(check_parts(v, args, 3, tensors, "sparse"));
+    return check_hooks(v, vet_item(v, args, args->count - 1));
+}
+
 /* (layout, (indices, values, size[, is_coalesced])) or
  * (layout, (compressed indices, plain indices, values, size)) */
 ptio_status ptio_vet_rebuild_sparse(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {
     const ptio_node *args = vet_node(v, arguments);
+    if (args->count > 2) {
+        PTIO_TRY(vet_script_sparse(v, args));
+        ptio_vet_made(v, ref, maker, arguments);
+        return PTIO_OK;
+    }
     ptio_ref layout = vet_item(v, args, 0), parts = vet_item(v, args, 1);
     const ptio_node *tuple = vet_node(v, parts);
     size_t sizes;
@@ -424,7 +449,7 @@ ptio_status ptio_vet_rebuild_sparse(ptio_vetting *v, ptio_ref ref, ptio_maker ma
               tuple->kind == PTIO_N_TUPLE && tuple->count >= tensors + 1 &&
                   tuple->count <= (coo ? tensors + 2 : tensors + 1),
               "P8.sparse", PICKLE_MALFORMED, "a sparse tensor's parts are %s", ptio_vet_kind_name(v, parts));
-    PTIO_TRY(check_parts(v, tuple, tensors, "sparse"));
+    PTIO_TRY(check_parts(v, tuple, 0, tensors, "sparse"));
     PTIO_TRY(read_dims(v, vet_item(v, tuple, tensors), "size", &sizes));
     v->c->dim_count -= sizes; /* only proven, not kept */
     if (tuple->count == tensors + 2) {
@@ -438,7 +463,7 @@ ptio_status ptio_vet_rebuild_sparse(ptio_vetting *v, ptio_ref ref, ptio_maker ma
 
 /* (buffer, sizes, strides, storage offsets) */
 ptio_status ptio_vet_rebuild_nested(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {
-    PTIO_TRY(check_parts(v, vet_node(v, arguments), 4, "nested"));
+    PTIO_TRY(check_parts(v, vet_node(v, arguments), 0, 4, "nested"));
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
 }

@@ -21,11 +21,49 @@ static int read_allow(PyObject *allow, const char ***names, size_t *count) {
     return 0;
 }
 
-/* (pickle, folder, suffix) as C strings that live as long as the tuple. */
+/* [(name, offset, size), ...] as an array that the caller frees; names live as long as the list. */
+static int read_parts(PyObject *list, ptio_members *members) {
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    ptio_file_part *parts = PyMem_Calloc((size_t)count + 1, sizeof *parts);
+    members->parts = parts;
+    members->part_count = (uint32_t)count;
+    if (parts == NULL || count > INT32_MAX) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        unsigned long long offset, size;
+        Py_ssize_t length;
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(list, i), "s#KK", &parts[i].name, &length, &offset, &size))
+            return -1;
+        parts[i].name_length = (size_t)length;
+        parts[i].offset = offset;
+        parts[i].size = size;
+    }
+    return 0;
+}
+
+/* (pickle, folder, suffix) as C strings that live as long as the tuple. The pickle is the name of
+ * a member, or bytes: itself. Or (bytes, parts), for a file that is no archive. */
 static int read_members(PyObject *tuple, ptio_members *members) {
     enum { MOST_SUFFIX = 16 };
+    PyObject *pickle, *parts;
     if (tuple == Py_None) return 0;
-    if (!PyArg_ParseTuple(tuple, "sss", &members->pickle, &members->folder, &members->suffix)) return -1;
+    if (PyTuple_Check(tuple) && PyTuple_GET_SIZE(tuple) == 2) {
+        if (!PyArg_ParseTuple(tuple, "SO!", &pickle, &PyList_Type, &parts)) return -1;
+        *members = (ptio_members){
+            "",   "", "", (const uint8_t *)PyBytes_AS_STRING(pickle), (size_t)PyBytes_GET_SIZE(pickle),
+            NULL, 0};
+        return read_parts(parts, members);
+    }
+    if (!PyArg_ParseTuple(tuple, "Oss", &pickle, &members->folder, &members->suffix)) return -1;
+    if (PyBytes_Check(pickle)) {
+        members->pickle = "";
+        members->given = (const uint8_t *)PyBytes_AS_STRING(pickle);
+        members->given_size = (size_t)PyBytes_GET_SIZE(pickle);
+    } else if ((members->pickle = PyUnicode_AsUTF8(pickle)) == NULL) {
+        return -1;
+    }
     if (strlen(members->suffix) <= MOST_SUFFIX) return 0;
     PyErr_SetString(PyExc_ValueError, "the suffix of storages has at most 16 characters");
     return -1;
@@ -103,6 +141,8 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     options.allow = allow_names;
     if (!ready || (open_checkpoint(self, &options) < 0 && (!lenient || keep_error(self) < 0))) Py_CLEAR(self);
     PyMem_Free(allow_names);
+    PyMem_Free((void *)options.members.parts);
+    if (self != NULL) self->checkpoint.members.parts = NULL; /* the index has them */
     return (PyObject *)self;
 }
 
@@ -335,7 +375,8 @@ static PyObject *checkpoint_format(ptio_checkpoint_object *self, void *closure) 
     static const char *const names[] = {[PTIO_FORMAT_ZIP] = "zip",
                                         [PTIO_FORMAT_LEGACY] = "legacy",
                                         [PTIO_FORMAT_TAR] = "tar",
-                                        [PTIO_FORMAT_PICKLE] = "pickle"};
+                                        [PTIO_FORMAT_PICKLE] = "pickle",
+                                        [PTIO_FORMAT_PARTS] = "parts"};
     (void)closure;
     return PyUnicode_FromString(names[self->checkpoint.format]);
 }
@@ -417,6 +458,10 @@ static PyMethodDef checkpoint_methods[] = {
      PyDoc_STR("records($self)\n--\n\nMembers of the archive, in directory order.")},
     {"tensors", (PyCFunction)checkpoint_tensors, METH_VARARGS,
      PyDoc_STR("tensors($self, composites, /)\n--\n\nTensors with their paths, without reading them.")},
+    {"member", (PyCFunction)ptio_checkpoint_member, METH_O,
+     PyDoc_STR("member($self, name, /)\n--\n\nWhere a member that is not compressed is in the file.")},
+    {"read_member", (PyCFunction)ptio_checkpoint_read_member, METH_VARARGS,
+     PyDoc_STR("read_member($self, name, limit, /)\n--\n\nThe bytes of a small member.")},
     {"globals", (PyCFunction)checkpoint_globals, METH_NOARGS,
      PyDoc_STR("globals($self)\n--\n\nClasses and functions that the pickle names.")},
     {"leaves", (PyCFunction)checkpoint_leaves, METH_VARARGS,

@@ -117,6 +117,7 @@ static PyObject *path_object(const ptio_checkpoint *c, const ptio_step *path, si
 
 static PyObject *node_text(const ptio_checkpoint *c, ptio_ref ref) {
     const ptio_node *node = &c->graph.nodes[ref];
+    if (node->kind == PTIO_N_INT) return PyUnicode_FromFormat("%lld", (long long)node->integer);
     return ptio_shown_text(ptio_text(&c->graph, node), node->a);
 }
 
@@ -210,8 +211,8 @@ static PyObject *sparse_shape(const ptio_checkpoint *c, const ptio_node *node) {
     const ptio_graph *graph = &c->graph;
     const ptio_node *arguments = &graph->nodes[node->b];
     const ptio_node *parts = &graph->nodes[ptio_follow(graph, graph->refs[arguments->first + 1])];
-    const ptio_node *size = NULL;
-    for (uint32_t i = 0; i < parts->count; i++) {
+    const ptio_node *size = arguments->count > 2 ? parts : NULL; /* TorchScript's own form */
+    for (uint32_t i = 0; size == NULL && i < parts->count; i++) {
         const ptio_node *item = &graph->nodes[ptio_follow(graph, graph->refs[parts->first + i])];
         if (item->kind == PTIO_N_MADE && item->b != PTIO_NODE_NONE) { /* torch.Size(tuple) */
             const ptio_node *call = &graph->nodes[item->b];

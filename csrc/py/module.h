@@ -270,6 +270,8 @@ int ptio_read_options_set(PyObject *verify, int private_copy, unsigned threads, 
 PyObject *ptio_checkpoint_place(ptio_checkpoint_object *self, PyObject *node);
 PyObject *ptio_checkpoint_gather(ptio_checkpoint_object *self, PyObject *args);
 PyObject *ptio_checkpoint_advise(ptio_checkpoint_object *self, PyObject *args);
+PyObject *ptio_checkpoint_member(ptio_checkpoint_object *self, PyObject *name);
+PyObject *ptio_checkpoint_read_member(ptio_checkpoint_object *self, PyObject *args);
 /* checkpoint_type.c: the node with the number that a TensorInfo gives, of an open checkpoint. */
 int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *out);
 

@@ -205,6 +205,26 @@ static PyObject *source_part(ptio_source_object *self, PyObject *args) {
     return finish(part, status, &err, NULL);
 }
 
+static PyObject *source_read(ptio_source_object *self, PyObject *args) {
+    unsigned long long offset;
+    Py_ssize_t size;
+    ptio_error err = {0};
+    ptio_status status;
+    if (!PyArg_ParseTuple(args, "Kn:read", &offset, &size)) return NULL;
+    if (!self->open) return PyErr_Format(PyExc_ValueError, "the source is closed");
+    if (size < 0) return PyErr_Format(PyExc_ValueError, "a negative size");
+    if ((uint64_t)size > self->source.size) /* it fails: not with that much memory */
+        size = (Py_ssize_t)ptio_min_u64(self->source.size + 1, PTRDIFF_MAX);
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+    if (bytes == NULL) return NULL;
+    char *out = PyBytes_AS_STRING(bytes);
+    Py_BEGIN_ALLOW_THREADS status = ptio_source_read(&self->source, offset, out, (size_t)size, &err);
+    Py_END_ALLOW_THREADS if (status == PTIO_OK) return bytes;
+    Py_DECREF(bytes);
+    ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, NULL, NULL);
+    return NULL;
+}
+
 /* --- closing --------------------------------------------------------------------------------- */
 
 static void close_now(ptio_source_object *self) {
@@ -277,6 +297,8 @@ static PyMethodDef source_methods[] = {
      PyDoc_STR("from_file(file, base, size)\n--\n\nAn object with seek() and readinto() or read().")},
     {"part", (PyCFunction)source_part, METH_VARARGS,
      PyDoc_STR("part(offset, size)\n--\n\nA run of these bytes as a source of its own.")},
+    {"read", (PyCFunction)source_read, METH_VARARGS,
+     PyDoc_STR("read(offset, size)\n--\n\nSome of the bytes.")},
     {"close", (PyCFunction)source_close, METH_NOARGS,
      PyDoc_STR(
          "close()\n--\n\nCloses the file, when those who read it are done; arrays keep their mapping.")},

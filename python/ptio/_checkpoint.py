@@ -30,7 +30,7 @@ def open_checkpoint(
     judge: Judge | None = None,
     order: int = 0,
     for_torch: bool = False,
-    members: tuple[str, str, str] | None = None,
+    members: Any = None,
     lenient: bool = False,
 ) -> Iterator[Checkpoint]:
     """The parsed and vetted checkpoint in `f`. Errors inside carry the name of the file."""

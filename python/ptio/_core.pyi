@@ -17,6 +17,7 @@ class Source:
     @staticmethod
     def from_file(file: Any, base: int, size: int) -> Source: ...  # seek(), readinto() or read()
     def part(self, offset: int, size: int) -> Source: ...  # of its own: may outlive this one
+    def read(self, offset: int, size: int) -> bytes: ...
     def close(self) -> None: ...
 
 class Record(NamedTuple):
@@ -72,8 +73,9 @@ class Checkpoint:
         judge: Callable[[str, str, bool], tuple[int, Any]] | None,  # instead of inert and allow
         order: int,  # of files that do not say: 0 little-endian, 1 big, 2 this machine's
         for_torch: bool,  # for build_torch instead of build
-        members: tuple[str, str, str]
-        | None,  # pickle, folder and suffix of storages; None: torch.save's
+        # (pickle, folder and suffix of storages), the pickle a member's name or bytes; or (pickle,
+        # [(name, offset, size), ...]) for other files; None: torch.save's
+        members: tuple[str | bytes, str, str] | tuple[bytes, list[tuple[str, int, int]]] | None,
         lenient: bool,  # what is wrong with the file is in .error
     ) -> Checkpoint: ...
     def build(
@@ -114,6 +116,9 @@ class Checkpoint:
         /,
     ) -> None: ...
     def advise(self, node: int, needed: bool, /) -> None: ...  # a hint to the system
+    # Other members, by their names below the top directory.
+    def member(self, name: str, /) -> tuple[int, int] | None: ...  # offset, size; None: compressed
+    def read_member(self, name: str, limit: int, /) -> bytes: ...
     def globals(
         self,
     ) -> list[

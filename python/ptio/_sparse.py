@@ -47,8 +47,10 @@ class SparseTensor:
     is_coalesced: bool | None = None
 
     @classmethod
-    def _from_rebuild(cls, layout: str, args: tuple[Any, ...]) -> SparseTensor:
+    def _from_rebuild(cls, layout: Any, args: Any, *script: Any) -> SparseTensor:
         """From the arguments of torch._utils._rebuild_sparse_tensor, which it proves."""
+        if script:
+            layout, args = script_arguments(layout, args, *script)
         if layout == "torch.sparse_coo":
             return cls._coo(*args)
         if layout in _COMPRESSED_LAYOUTS:
@@ -194,3 +196,11 @@ def _check_compressed_indices(compressed: Array, plain: Array, outer: int, inner
         known = distinct(plain)
         check(known.min() >= 0, "a sparse tensor has a negative index")
         check(known.max() < inner, f"a sparse tensor has an index that is not below {inner}")
+
+
+def script_arguments(
+    layout: int, size: tuple[int, ...], requires_grad: bool, *parts: Any
+) -> tuple[str, tuple[Any, ...]]:
+    """TorchScript's arguments of _rebuild_sparse_tensor in the order of torch.save's."""
+    *tensors, _hooks = parts
+    return f"torch.{'sparse_coo' if layout == 1 else 'sparse_csr'}", (*tensors, size)

@@ -41,7 +41,8 @@ void pickle_free(pickle_buffer *p) {
 
 ptio_status parse_copy(const void *pickle, size_t size, bool inert, uint8_t **copy, ptio_graph *graph,
                        ptio_error *err) {
-    ptio_parse_options options = {UINT64_MAX, UINT64_MAX, inert, inert, false};
+    ptio_parse_options options = {
+        .max_nodes = UINT64_MAX, .max_bytes = UINT64_MAX, .old_calls = inert, .new_calls = inert};
     *copy = must(malloc(size + (size == 0)));
     if (size > 0) memcpy(*copy, pickle, size);
     return ptio_pickle_parse(*copy, size, &options, graph, err);

@@ -450,7 +450,7 @@ static void objects_are_counted(void) {
     pickle_buffer p = {0};
     ptio_graph graph;
     ptio_error err = {0};
-    ptio_parse_options options = {100, UINT64_MAX, false, false, false};
+    ptio_parse_options options = {.max_nodes = 100, .max_bytes = UINT64_MAX};
     ADD(&p, "(");
     ADD_TIMES(&p, "]", 100);
     ADD(&p, "l."); /* the list and its fill are 102 */
@@ -476,7 +476,7 @@ static void memory_is_counted(void) {
     pickle_buffer p = {0};
     ptio_graph graph;
     ptio_error err = {0};
-    ptio_parse_options options = {UINT64_MAX, 100000, false, false, false};
+    ptio_parse_options options = {.max_nodes = UINT64_MAX, .max_bytes = 100000};
     ADD_TIMES(&p, "]", 100000);
     ASSERT_TRUE(ptio_pickle_parse(p.bytes, p.size, &options, &graph, &err) == PTIO_E_LIMIT);
     ASSERT_TEXT(err.check, "R.graph");
@@ -491,7 +491,7 @@ static void counters_do_not_wrap(void) {
     static const uint8_t pickle[] = "]Na.";
     ptio_graph graph;
     ptio_error err = {0};
-    ptio_parse_options options = {UINT64_MAX, UINT64_MAX, false, false, false};
+    ptio_parse_options options = {.max_nodes = UINT64_MAX, .max_bytes = UINT64_MAX};
     ptio_machine m = {.start = pickle, .at = pickle + 3, .end = pickle + 4, .limit = pickle + 4,
                       .opcode = pickle + 2, .options = &options, .graph = &graph, .err = &err};
     ASSERT_OK(ptio_graph_init(&graph, pickle, sizeof pickle - 1, &err));

@@ -3,17 +3,94 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from ptio._containers._base import Container, Options, Tick
+from ptio._checkpoint import for_core
+from ptio._containers._base import Checked, Container, Options, Tick
 from ptio._containers._pickled import Pickled
-from ptio._source import display_path, open_source
+from ptio._core import Checkpoint, Source, sniff
+from ptio._errors import Error, UnsupportedError
+from ptio._source import display_path, is_path, open_source
 
-__all__ = ["Container", "Options", "Tick", "open_container"]
+__all__ = ["Checked", "Container", "Options", "Tick", "is_other", "open_container"]
+
+# Why the core does not read a file by itself, where somebody here may.
+_OTHERS = (
+    "TORCHSCRIPT",
+    "TORCH_PACKAGE",
+    "TORCH_EXPORT",
+    "FORMAT_UNSUPPORTED",
+    "NOT_A_CHECKPOINT",
+)
+
+
+def is_other(error: Error) -> bool:
+    """Whether the file may be one of those that `open_container` reads beside checkpoints."""
+    return error.kind in _OTHERS
 
 
 def open_container(f: Any, options: Options) -> Container:
     """What is in `f`, a path or a file object."""
     path = display_path(f)
+    if is_path(f) and os.path.isdir(f):
+        from ptio._containers._directory import open_directory
+
+        return open_directory(os.fsdecode(f), options)
     source = open_source(f, options.mmap)
-    return Pickled(source, options, path=path)
+    try:
+        return _open(source, options, path, os.fsdecode(f) if is_path(f) else None)
+    except Error as e:
+        if e.path is None:
+            e.path = path
+        raise
+    finally:
+        source.close()
+
+
+def _open(source: Source, options: Options, path: str | None, name: str | None) -> Container:
+    kind, words = sniff(source)
+    if kind == "safetensors":
+        from ptio._containers._safetensors import Safetensors
+
+        return Safetensors(source.part(0, source.size), options, path)
+    if words == "a JSON document" and name is not None:
+        from ptio._containers._sharded import open_index
+
+        sharded = open_index(source, options, name)
+        if sharded is not None:
+            return sharded
+    try:
+        return Pickled(source.part(0, source.size), options, path=path)
+    except UnsupportedError as e:
+        if e.kind not in ("TORCHSCRIPT", "TORCH_PACKAGE", "TORCH_EXPORT"):
+            raise
+        kind = e.kind
+    return _open_archive(kind, source, options, path)
+
+
+def _open_archive(kind: str, source: Source, options: Options, path: str | None) -> Container:
+    index = Checkpoint(
+        source,
+        limits=for_core(options.limits),
+        inert=False,
+        allow=(),
+        encoding=options.encoding,
+        path=path,
+        judge=None,
+        order=0,
+        for_torch=False,
+        members=None,
+        lenient=True,
+    )
+    if kind == "TORCHSCRIPT":
+        from ptio._containers._torchscript import open_torchscript
+
+        return open_torchscript(source, index, options, path)
+    if kind == "TORCH_PACKAGE":
+        from ptio._containers._package import open_package
+
+        return open_package(source, index, options, path)
+    from ptio._containers._exported import open_exported
+
+    return open_exported(source, index, options, path)

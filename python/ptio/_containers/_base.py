@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from ptio._core import TensorInfo
+    from ptio._core import Finding, TensorInfo
     from ptio._limits import Limits
 
 Tick = Callable[[int, int], Any]
@@ -27,6 +27,29 @@ class Options:
     threads: int = 0  # automatic
     framework: str = "numpy"
     device: Any = "cpu"  # where tensors of torch go
+
+
+@dataclass
+class Checked:
+    """What checking a container found.
+
+    Attributes:
+        members, bytes, tensors: how many there are.
+        findings: (file or None, finding, paths of the tensors that it touches).
+    """
+
+    members: int = 0
+    bytes: int = 0
+    tensors: int = 0
+    findings: list[tuple[str | None, Finding, tuple[tuple[Any, ...], ...]]] = field(
+        default_factory=list
+    )
+
+    def add(self, other: Checked) -> None:
+        self.members += other.members
+        self.bytes += other.bytes
+        self.tensors += other.tensors
+        self.findings += other.findings
 
 
 class Container(Protocol):
@@ -60,6 +83,12 @@ class Container(Protocol):
 
     def tree(self, infos: dict[int, Any]) -> Any:
         """What `load` returns, with infos[info.node] in the place of each tensor."""
+
+    def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]:
+        """The first values that are no tensors, with their paths."""
+
+    def check(self, threads: int, progress: Tick | None) -> Checked:
+        """Proves every member and every checksum."""
 
     def metadata(self) -> dict[str, str] | None: ...
 

@@ -3,20 +3,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ptio._containers._base import Container, Tick
+from ptio._containers._base import Checked, Container, Tick
+from ptio._containers._pickled import Pickled, touched
 
 if TYPE_CHECKING:
     from ptio._core import TensorInfo
+
+
+def stored_bytes(rows: list[TensorInfo]) -> int:
+    """Of the storages, each once."""
+    return sum({row.record: row.storage_nbytes for row in rows if row.record}.values())
+
+
+class Ticks:
+    """One progress over several works, whose sizes are known."""
+
+    def __init__(self, progress: Tick | None, sizes: Sequence[int]) -> None:
+        self._progress = progress
+        self._sizes = iter(sizes)
+        self._total = sum(sizes)
+        self._begin = self._end = 0
+
+    def next(self) -> Tick | None:
+        """For the next of them."""
+        self._begin, self._end = self._end, self._end + next(self._sizes)
+        return None if self._progress is None else self._tick
+
+    def _tick(self, done: int, total: int) -> Any:
+        assert self._progress is not None
+        return self._progress(min(self._begin + done, self._end), self._total)
+
+
+@contextmanager
+def closing_all() -> Iterator[list[tuple[tuple[Any, ...], Container]]]:
+    """A list of parts, which are closed when the block fails."""
+    parts: list[tuple[tuple[Any, ...], Container]] = []
+    try:
+        yield parts
+    except BaseException:
+        for _, part in parts:
+            part.close()
+        raise
 
 
 class Parts:
     """Containers, each under a name that begins the paths of its tensors.
 
     `load` returns a dict of what the parts load, by their names; where names are (), the parts
-    are dicts, and it returns one dict of all their items.
+    are dicts, and it returns one dict of all their items. `one_file`: they are pickles of the
+    same archive.
     """
 
     def __init__(
@@ -24,8 +63,11 @@ class Parts:
         format: str,
         parts: Sequence[tuple[tuple[Any, ...], Container]],
         metadata: dict[str, str] | None = None,
+        *,
+        one_file: bool = False,
     ) -> None:
         self.format = format
+        self._one_file = one_file
         self._parts = parts
         self._metadata = metadata
         self._rows: list[TensorInfo] | None = None
@@ -65,7 +107,8 @@ class Parts:
         part.advise(row, needed)
 
     def load(self, progress: Tick | None) -> Any:
-        return self._join([part.load(progress) for _, part in self._parts])
+        ticks = Ticks(progress, [stored_bytes(part.tensors()) for _, part in self._parts])
+        return self._join([part.load(ticks.next()) for _, part in self._parts])
 
     def tree(self, infos: dict[int, Any]) -> Any:
         self.tensors()
@@ -85,6 +128,33 @@ class Parts:
             else:
                 result.update(value)
         return result
+
+    def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]:
+        found: list[tuple[tuple[Any, ...], Any]] = []
+        for name, part in self._parts:
+            for path, value in part.leaves(limit - len(found)):
+                found.append(((*name, *path), value))
+        return found
+
+    def check(self, threads: int, progress: Tick | None) -> Checked:
+        checked = Checked()
+        ticks = Ticks(progress, [stored_bytes(part.tensors()) for _, part in self._parts])
+        for number, (name, part) in enumerate(self._parts):
+            tick = ticks.next()
+            if self._one_file and number > 0 and isinstance(part, Pickled):
+                part.check_contents(threads)
+                continue
+            result = part.check(threads, tick)
+            result.findings = [
+                (file, finding, tuple((*name, *path) for path in paths))
+                for file, finding, paths in result.findings
+            ]
+            checked.add(result)
+        if self._one_file:
+            rows = self.tensors()
+            checked.tensors = len(rows)
+            checked.findings = [(f, x, touched(x, rows)) for f, x, _ in checked.findings]
+        return checked
 
     def metadata(self) -> dict[str, str] | None:
         return self._metadata

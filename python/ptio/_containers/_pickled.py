@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ptio._checkpoint import for_core
-from ptio._containers._base import Options, Tick
-from ptio._core import Checkpoint, Source, TensorInfo
+from ptio._containers._base import Checked, Options, Tick
+from ptio._core import Checkpoint, Finding, Source, TensorInfo
 from ptio._dtypes import item_bytes, numpy_dtype
 from ptio._errors import Error, ForbiddenError
 from ptio._region import Region, is_contiguous, memory_of, select, span
@@ -33,7 +33,7 @@ class Pickled:
         options: Options,
         *,
         path: str | None,
-        members: tuple[str, str, str] | None = None,
+        members: Any = None,
     ) -> None:
         self._source = source
         self._options = options
@@ -88,6 +88,29 @@ class Pickled:
 
     def metadata(self) -> dict[str, str] | None:
         return None
+
+    def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]:
+        return self.core.leaves(limit)
+
+    def check(self, threads: int, progress: Tick | None) -> Checked:
+        with self._users, self._naming_the_file():
+            findings = self.core.check(threads=threads, progress=progress)
+            records = self.core.records()
+        if not any(finding.exception for finding in findings):
+            self.check_contents(threads)
+        rows = self.core.tensors(False)
+        return Checked(
+            len(records),
+            sum(record.size for record in records),
+            len(rows),
+            [(None, finding, touched(finding, rows)) for finding in findings],
+        )
+
+    def check_contents(self, threads: int) -> None:
+        """What only the bytes of tensors decide."""
+        if self.core.has_composites:
+            with self._users, self._naming_the_file():
+                self.core.build(None, verify=False, private=False, threads=threads, progress=None)
 
     def tree(self, infos: dict[int, Any]) -> Any:
         return self.core.build_tree(infos)
@@ -296,6 +319,13 @@ class Pickled:
 
     def close(self) -> None:
         self._source.close()
+
+
+def touched(finding: Finding, rows: list[TensorInfo]) -> tuple[tuple[Any, ...], ...]:
+    """Paths of the tensors that lie in the member of which there is something to say."""
+    if not finding.exception or not finding.record:
+        return ()
+    return tuple(row.path for row in rows if row.record == finding.record)
 
 
 class _Errors:

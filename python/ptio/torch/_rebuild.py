@@ -15,13 +15,17 @@ import torch
 from ptio._errors import BoundsError
 from ptio._nested import NestedTensor
 from ptio._opaque import Opaque
+from ptio._sparse import script_arguments
 
 
-def _sparse(layout: torch.layout, data: tuple[Any, ...]) -> torch.Tensor:
+def _sparse(layout: Any, data: tuple[Any, ...], *script: Any) -> torch.Tensor:
     """Like torch._utils._rebuild_sparse_tensor, but the indices are always checked, at once.
 
     On the meta device there are none to check, and torch's own check fails.
     """
+    if script:
+        name, data = script_arguments(layout, data, *script)
+        layout = getattr(torch, name.removeprefix("torch."))
     check = not all(part.is_meta for part in data if isinstance(part, torch.Tensor))
     try:
         if layout is torch.sparse_coo:

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Other members of an archive, by their names below its top directory: what
+ * containers keep beside their pickle. Also of an archive without a checkpoint.
+ */
+#include "module.h"
+
+#include "../core/record_read.h"
+
+/* The record of this name; PTIO_NO_RECORD with an exception where there is none. */
+static uint32_t find_member(const ptio_checkpoint_object *self, PyObject *name) {
+    Py_ssize_t size;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &size);
+    if (text == NULL) return PTIO_NO_RECORD;
+    if (!self->source->open) {
+        PyErr_SetString(PyExc_ValueError, "the file of this checkpoint is closed");
+        return PTIO_NO_RECORD;
+    }
+    uint32_t record = ptio_zip_find(&self->checkpoint.index, "", text, (size_t)size);
+    if (record == PTIO_NO_RECORD) PyErr_SetObject(PyExc_KeyError, name);
+    return record;
+}
+
+static PyObject *raise_in(const ptio_checkpoint_object *self, uint32_t record, ptio_error *err) {
+    if (err->record[0] == '\0') ptio_zip_name_error(&self->checkpoint.index, record, err);
+    ptio_raise(ptio_state_of_type(Py_TYPE(self)), err, self->path, NULL);
+    return NULL;
+}
+
+/* While the file is read and the index changes: it stays open, and one thread is at it. */
+static int begin(ptio_checkpoint_object *self) {
+    if (ptio_source_enter(self->source) < 0) return -1;
+    if (ptio_turn_take(&self->turn) == 0) return 0;
+    ptio_source_leave(self->source);
+    return -1;
+}
+
+static void end(ptio_checkpoint_object *self) {
+    ptio_turn_give(&self->turn);
+    ptio_source_leave(self->source);
+}
+
+/* (offset, size) of its bytes in the file; None for a compressed one. */
+PyObject *ptio_checkpoint_member(ptio_checkpoint_object *self, PyObject *name) {
+    ptio_error err = {0};
+    ptio_status status;
+    uint32_t number = find_member(self, name);
+    if (number == PTIO_NO_RECORD) return NULL;
+    const ptio_record *record = &self->checkpoint.index.records[number];
+    if (record->method != PTIO_ZIP_STORED) Py_RETURN_NONE;
+    if (begin(self) < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS status =
+        ptio_zip_prove(&self->source->source, &self->checkpoint.index, number, &err);
+    Py_END_ALLOW_THREADS end(self);
+    if (status != PTIO_OK) return raise_in(self, number, &err);
+    return Py_BuildValue("KK", (unsigned long long)record->data, (unsigned long long)record->usize);
+}
+
+/* name, most bytes: the member as bytes, its CRC checked. */
+PyObject *ptio_checkpoint_read_member(ptio_checkpoint_object *self, PyObject *args) {
+    PyObject *name;
+    unsigned long long limit;
+    ptio_error err = {0};
+    ptio_status status;
+    ptio_block *block = NULL;
+    if (!PyArg_ParseTuple(args, "UK:read_member", &name, &limit)) return NULL;
+    uint32_t number = find_member(self, name);
+    if (number == PTIO_NO_RECORD) return NULL;
+    if (begin(self) < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS status = ptio_record_slurp(&self->source->source, &self->checkpoint.index, number,
+                                                      limit, &self->limits, &block, &err);
+    Py_END_ALLOW_THREADS end(self);
+    if (status != PTIO_OK) return raise_in(self, number, &err);
+    PyObject *result = PyBytes_FromStringAndSize((const char *)ptio_block_bytes(block),
+                                                 (Py_ssize_t)self->checkpoint.index.records[number].usize);
+    ptio_block_unref(block);
+    return result;
+}

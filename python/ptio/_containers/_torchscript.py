@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TorchScript archives: the objects of a program, of which no code is ever run.
+
+torch.jit.save writes two pickles: data.pkl, the tree of modules, and constants.pkl, the tensors
+that the code mentions. Their classes are those of the code in the archive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ptio._containers._base import Options
+from ptio._containers._parts import Parts, closing_all
+from ptio._containers._pickled import Pickled
+from ptio._core import Checkpoint, Source
+
+# Names of the archive's own code, which is data to us; and what C++ says beside torch.save.
+ALWAYS = (
+    "__torch__",
+    "torch.jit._pickle",
+    *(
+        f"torch.{dtype}Storage"
+        for dtype in (
+            "Bits16 Bits1x8 Bits2x4 Bits4x2 Bits8 ComplexHalf Float4_e2m1fn_x2 Float8_e4m3fn "
+            "Float8_e4m3fnuz Float8_e5m2 Float8_e5m2fnuz Float8_e8m0fnu UInt16 UInt32 UInt64"
+        ).split()
+    ),
+)
+
+
+def open_torchscript(
+    source: Source, index: Checkpoint, options: Options, path: str | None
+) -> Parts:
+    options = replace(options, allow=(*options.allow, *ALWAYS))
+    names = {record.name.partition("/")[2] for record in index.records()}
+    with closing_all() as parts:
+        for name in ("data", "constants"):
+            if f"{name}.pkl" in names:
+                members = (f"{name}.pkl", f"{name}/", "")
+                whole = source.part(0, source.size)
+                parts.append(((name,), Pickled(whole, options, path=path, members=members)))
+        return Parts("torchscript", parts, one_file=True)
