@@ -276,8 +276,9 @@ def _kind_of(f: Any) -> str:
     if is_path(f):
         with open(f, "rb", buffering=0) as file:
             return file_kind(file.read(_HEAD))
-    start = f.tell()
-    head = f.read(_HEAD)
+    start, head = f.tell(), b""
+    while len(head) < _HEAD and (more := f.read(_HEAD - len(head))):
+        head += more
     f.seek(start)
     return file_kind(head)
 
