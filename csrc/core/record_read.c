@@ -28,7 +28,10 @@ typedef struct {
     uint64_t done, total; /* bytes, for the ticks */
 } reader;
 
-static bool checks_copies(const reader *r) { return !r->options->never_verify; }
+/* Where the archive holds no CRC, computing one would be for nothing. */
+static bool checks_copy(const reader *r, uint32_t record) {
+    return !r->options->never_verify && r->index->records[record].crc != 0;
+}
 
 static ptio_status tick(void *context, uint64_t done_bytes, ptio_error *err) {
     reader *r = context;
@@ -81,7 +84,7 @@ static ptio_status give_own_block(const reader *r, ptio_wanted *wanted, const ui
     else if (status == PTIO_OK)
         status =
             ptio_source_read(r->source, record->data, ptio_block_bytes(block), (size_t)record->usize, err);
-    if (status == PTIO_OK && payload == NULL && checks_copies(r))
+    if (status == PTIO_OK && payload == NULL && checks_copy(r, wanted->record))
         status = ptio_record_check_crc(r->index, wanted->record,
                                        ptio_crc32(0, ptio_block_bytes(block), (size_t)record->usize), err);
     if (status != PTIO_OK) {
@@ -101,12 +104,12 @@ static ptio_status take_from_slab(const reader *r, ptio_block *slab, uint8_t *by
     PTIO_TRY(ptio_zip_prove_in(r->index, wanted->record, bytes, unit->begin, unit->length, &covered, err));
     if (!covered) PTIO_TRY(ptio_zip_prove(r->source, r->index, wanted->record, err));
     if (record->usize == 0) {
-        if (!checks_copies(r)) return PTIO_OK;
+        if (r->options->never_verify) return PTIO_OK;
         return ptio_record_check_crc(r->index, wanted->record, 0, err);
     }
     if (!covered) return give_own_block(r, wanted, NULL, err);
     uint8_t *payload = bytes + (record->data - unit->begin);
-    if (checks_copies(r))
+    if (checks_copy(r, wanted->record))
         PTIO_TRY(ptio_record_check_crc(r->index, wanted->record,
                                        ptio_crc32(0, payload, (size_t)record->usize), err));
     if ((uintptr_t)payload % wanted->alignment != 0) return give_own_block(r, wanted, payload, err);
@@ -142,11 +145,12 @@ static ptio_status read_chunk(const reader *r, ptio_plan_unit *unit, ptio_error 
     const ptio_plan_item *item = &r->plan.items[unit->first];
     uint64_t data = r->index->records[item->record].data + unit->begin;
     uint8_t *out = r->wanted[item->target].bytes + unit->begin;
+    bool check = item->in_place || checks_copy(r, item->record);
     uint32_t crc = 0;
     for (uint64_t at = 0; at < unit->length; at += PTIO_PIECE) {
         size_t n = (size_t)ptio_min_u64(PTIO_PIECE, unit->length - at);
         if (!item->in_place) PTIO_TRY(ptio_source_read(r->source, data + at, out + at, n, err));
-        if (item->in_place || checks_copies(r)) crc = ptio_crc32(crc, out + at, n);
+        if (check) crc = ptio_crc32(crc, out + at, n);
     }
     unit->crc = crc;
     return PTIO_OK;
@@ -170,7 +174,7 @@ static ptio_status check_chunked(const reader *r, ptio_error *err) {
         }
         const ptio_plan_item *item = &r->plan.items[r->plan.units[i].first];
         uint32_t crc = ptio_plan_join(&r->plan, &i);
-        if (item->in_place || checks_copies(r))
+        if (item->in_place || checks_copy(r, item->record))
             PTIO_TRY(ptio_record_check_crc(r->index, item->record, crc, err));
     }
     return PTIO_OK;

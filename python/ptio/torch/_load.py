@@ -295,8 +295,9 @@ def _kind_of(f: Any) -> str:
         with open(f, "rb", buffering=0) as file:
             head = file.read(_HEAD)
     else:
-        start = f.tell()
-        head = f.read(_HEAD)
+        start, head = f.tell(), b""
+        while len(head) < _HEAD and (more := f.read(_HEAD - len(head))):
+            head += more
         f.seek(start)
     return sniff(Source.from_bytes(head, 0))[0]
 
