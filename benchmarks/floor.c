@@ -168,10 +168,35 @@ static PyObject *read_file(PyObject *module, PyObject *args) {
     return capsule;
 }
 
+enum { PIECE = 1 << 19 };
+
+/* write_chunk(fd, buffer, offset) -> CRC32: pwrite of each piece while it is in the cache. */
+static PyObject *write_chunk(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer view;
+    int fd;
+    unsigned long long offset;
+    if (!PyArg_ParseTuple(args, "iy*K", &fd, &view, &offset)) return NULL;
+    size_t size = (size_t)view.len;
+    uint32_t crc = 0;
+    ssize_t wrote = 0;
+    Py_BEGIN_ALLOW_THREADS;
+    for (size_t at = 0; at < size && wrote >= 0; at += (size_t)wrote) {
+        size_t n = size - at < PIECE ? size - at : PIECE;
+        crc = libdeflate_crc32(crc, (char *)view.buf + at, n);
+        wrote = pwrite(fd, (char *)view.buf + at, n, (off_t)(offset + at));
+        if (wrote != (ssize_t)n) wrote = -1;
+    }
+    Py_END_ALLOW_THREADS;
+    PyBuffer_Release(&view);
+    return wrote < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromUnsignedLong(crc);
+}
+
 static PyMethodDef methods[] = {
     {"arrays", arrays, METH_VARARGS, NULL},
     {"tensors", tensors, METH_VARARGS, NULL},
     {"read_file", read_file, METH_VARARGS, NULL},
+    {"write_chunk", write_chunk, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -155,14 +155,19 @@ class _Member(NamedTuple):
         return min(self.end - self.start, _distinct_bytes(self.array))
 
 
-def _any_overlap(arrays: Iterable[Placed]) -> bool:
-    known = [(a, address) for a, address in arrays if a.size]
-    starts = np.array([address for _, address in known], np.uint64)
-    sizes = [a.nbytes if a.flags.c_contiguous else max(_span(a), 0) for a, _ in known]
+def _any_overlap(arrays: Collection[Placed]) -> bool:
+    count = len(arrays)
+    starts = np.fromiter((address for _, address in arrays), np.uint64, count)
+    sizes = np.fromiter((_extent(array) for array, _ in arrays), np.uint64, count)
+    starts, sizes = starts[sizes > 0], sizes[sizes > 0]
     order = np.argsort(starts)
     starts = starts[order]
-    ends = np.maximum.accumulate(starts + np.array(sizes, np.uint64)[order])
+    ends = np.maximum.accumulate(starts + sizes[order])
     return bool((starts[1:] < ends[:-1]).any())
+
+
+def _extent(array: Array) -> int:
+    return array.nbytes if array.size == 0 or array.flags.c_contiguous else max(_span(array), 0)
 
 
 def _clusters(group: list[_Member]) -> Iterator[list[_Member]]:

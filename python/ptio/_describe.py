@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import _codecs
 import collections
+import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -112,6 +114,10 @@ class Describer:
 
     def collect(self, root: Any) -> Array:
         """The pickle of an object."""
+        with _without_garbage_collection():  # many small objects, none of them garbage
+            return self._collect(root)
+
+    def _collect(self, root: Any) -> Array:
         self._root = root
         data: Array = _core.collect(root, self._describe)
         if self._share and (shared := plan_shared(self._arrays)):
@@ -283,7 +289,9 @@ class Describer:
         return np.ndarray.view(array, np.ndarray)
 
     def _dtype_of(self, dtype: np.dtype[Any], value: Any) -> _Dtype:
-        known = _dtypes().get(dtype if dtype.isnative else dtype.newbyteorder("="))
+        known = _dtypes().get(dtype)
+        if known is None and not dtype.isnative:
+            known = _dtypes().get(dtype.newbyteorder("="))
         if known is None:
             raise self._cannot(value, f"dtype {dtype}, which torch does not have")
         return known
@@ -336,6 +344,17 @@ def kind_name(value: Any) -> str:
 def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Of a C array, in elements, as torch counts them."""
     return tuple(math.prod(max(n, 1) for n in shape[i + 1 :]) for i in range(len(shape)))
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _placed(array: Array) -> Placed:
