@@ -19,6 +19,7 @@ from ptio.cli._exit import Exit
 VERBS = {
     "ls": "list the tensors",
     "tree": "show the nested structure",
+    "inspect": "say what a file is, and what is wrong with it",
     "verify": "check structure and checksums",
     "run": "run a program with torch.load replaced",
 }
