@@ -32,14 +32,17 @@ class Expanded(ValueError):
 
 
 def arrays_of(value: Any) -> list[Array]:
-    """The arrays of numbers that a tensor is made of: none for one without data."""
-    if isinstance(value, np.ndarray):
-        return [value]
+    """The arrays that a tensor is made of, its elements first: none for one without data."""
     if isinstance(value, QuantizedTensor):
-        return [np.asarray(value.int_repr)]
-    if isinstance(value, (SparseTensor, NestedTensor)):
-        return [np.asarray(value.values)]
-    return [np.asarray(value)] if isinstance(value, np.generic) else []
+        parts = [value.int_repr, value.scale, value.zero_point]
+    elif isinstance(value, SparseTensor):
+        indices = (value.crow_indices, value.ccol_indices, value.col_indices, value.row_indices)
+        parts = [value.values, value.indices, *indices]
+    elif isinstance(value, NestedTensor):
+        parts = [value.values, value.offsets, value.sizes, value.strides, value.lengths]
+    else:
+        parts = [value] if isinstance(value, (np.ndarray, np.generic)) else []
+    return [np.asarray(part) for part in parts if part is not None]
 
 
 def check_size(info: TensorInfo) -> None:

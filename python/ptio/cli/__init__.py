@@ -21,6 +21,7 @@ VERBS = {
     "tree": "show the nested structure",
     "inspect": "say what a file is, and what is wrong with it",
     "verify": "check structure and checksums",
+    "diff": "say what differs between two checkpoints",
     "extract": "write tensors as NumPy files",
     "run": "run a program with torch.load replaced",
 }
