@@ -23,6 +23,7 @@ VERBS = {
     "verify": "check structure and checksums",
     "diff": "say what differs between two checkpoints",
     "extract": "write tensors as NumPy files",
+    "report": "write an HTML page about a file",
     "run": "run a program with torch.load replaced",
 }
 
