@@ -186,6 +186,19 @@ static int check_open(const ptio_checkpoint_object *self) {
     return -1;
 }
 
+/* While the file is read and the index changes: it stays open, and one thread is at it. */
+int ptio_checkpoint_begin(ptio_checkpoint_object *self) {
+    if (ptio_source_enter(self->source) < 0) return -1;
+    if (ptio_turn_take(&self->turn) == 0) return 0;
+    ptio_source_leave(self->source);
+    return -1;
+}
+
+void ptio_checkpoint_end(ptio_checkpoint_object *self) {
+    ptio_turn_give(&self->turn);
+    ptio_source_leave(self->source);
+}
+
 /* The node that a TensorInfo is of. */
 int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *out) {
     const ptio_graph *graph = &self->checkpoint.graph;
@@ -325,17 +338,12 @@ static PyObject *checkpoint_check(ptio_checkpoint_object *self, PyObject *args, 
     ptio_error err = {0};
     ptio_status status;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$IO:check", names, &threads, &progress)) return NULL;
-    if (ptio_source_enter(self->source) < 0) return NULL;
-    if (ptio_turn_take(&self->turn) < 0) {
-        ptio_source_leave(self->source);
-        return NULL;
-    }
+    if (ptio_checkpoint_begin(self) < 0) return NULL;
     ptio_ticker ticker = {progress == Py_None ? NULL : progress};
     ptio_read_options options = {.threads = threads, .tick = ptio_tick, .tick_context = &ticker};
     Py_BEGIN_ALLOW_THREADS status = ptio_records_verify(&self->source->source, &self->checkpoint.index,
                                                         &self->limits, &options, &verdicts, &err);
-    Py_END_ALLOW_THREADS ptio_turn_give(&self->turn);
-    ptio_source_leave(self->source);
+    Py_END_ALLOW_THREADS ptio_checkpoint_end(self);
     if (status != PTIO_OK) {
         ptio_raise(state, &err, self->path, NULL);
         return NULL;
@@ -462,6 +470,10 @@ static PyMethodDef checkpoint_methods[] = {
      PyDoc_STR("member($self, name, /)\n--\n\nWhere a member that is not compressed is in the file.")},
     {"read_member", (PyCFunction)ptio_checkpoint_read_member, METH_VARARGS,
      PyDoc_STR("read_member($self, name, limit, /)\n--\n\nThe bytes of a small member.")},
+    {"locate", (PyCFunction)ptio_checkpoint_locate, METH_NOARGS,
+     PyDoc_STR("locate($self)\n--\n\nFinds the offsets of all members.")},
+    {"second_opinion", (PyCFunction)ptio_checkpoint_second_opinion, METH_NOARGS,
+     PyDoc_STR("second_opinion($self)\n--\n\nRaises what libzip sees otherwise in the archive.")},
     {"globals", (PyCFunction)checkpoint_globals, METH_NOARGS,
      PyDoc_STR("globals($self)\n--\n\nClasses and functions that the pickle names.")},
     {"leaves", (PyCFunction)checkpoint_leaves, METH_VARARGS,

@@ -27,19 +27,6 @@ static PyObject *raise_in(const ptio_checkpoint_object *self, uint32_t record, p
     return NULL;
 }
 
-/* While the file is read and the index changes: it stays open, and one thread is at it. */
-static int begin(ptio_checkpoint_object *self) {
-    if (ptio_source_enter(self->source) < 0) return -1;
-    if (ptio_turn_take(&self->turn) == 0) return 0;
-    ptio_source_leave(self->source);
-    return -1;
-}
-
-static void end(ptio_checkpoint_object *self) {
-    ptio_turn_give(&self->turn);
-    ptio_source_leave(self->source);
-}
-
 /* (offset, size) of its bytes in the file; None for a compressed one. */
 PyObject *ptio_checkpoint_member(ptio_checkpoint_object *self, PyObject *name) {
     ptio_error err = {0};
@@ -48,10 +35,10 @@ PyObject *ptio_checkpoint_member(ptio_checkpoint_object *self, PyObject *name) {
     if (number == PTIO_NO_RECORD) return NULL;
     const ptio_record *record = &self->checkpoint.index.records[number];
     if (record->method != PTIO_ZIP_STORED) Py_RETURN_NONE;
-    if (begin(self) < 0) return NULL;
+    if (ptio_checkpoint_begin(self) < 0) return NULL;
     Py_BEGIN_ALLOW_THREADS status =
         ptio_zip_prove(&self->source->source, &self->checkpoint.index, number, &err);
-    Py_END_ALLOW_THREADS end(self);
+    Py_END_ALLOW_THREADS ptio_checkpoint_end(self);
     if (status != PTIO_OK) return raise_in(self, number, &err);
     return Py_BuildValue("KK", (unsigned long long)record->data, (unsigned long long)record->usize);
 }
@@ -66,10 +53,10 @@ PyObject *ptio_checkpoint_read_member(ptio_checkpoint_object *self, PyObject *ar
     if (!PyArg_ParseTuple(args, "UK:read_member", &name, &limit)) return NULL;
     uint32_t number = find_member(self, name);
     if (number == PTIO_NO_RECORD) return NULL;
-    if (begin(self) < 0) return NULL;
+    if (ptio_checkpoint_begin(self) < 0) return NULL;
     Py_BEGIN_ALLOW_THREADS status = ptio_record_slurp(&self->source->source, &self->checkpoint.index, number,
                                                       limit, &self->limits, &block, &err);
-    Py_END_ALLOW_THREADS end(self);
+    Py_END_ALLOW_THREADS ptio_checkpoint_end(self);
     if (status != PTIO_OK) return raise_in(self, number, &err);
     PyObject *result = PyBytes_FromStringAndSize((const char *)ptio_block_bytes(block),
                                                  (Py_ssize_t)self->checkpoint.index.records[number].usize);

@@ -155,6 +155,10 @@ void ptio_source_leave(ptio_source_object *self);
  * the call that got it failed: an exception that is set stays set. Steals view. */
 int ptio_release_view(PyObject *view);
 
+/* archive_check.c */
+PyObject *ptio_checkpoint_locate(ptio_checkpoint_object *self, PyObject *unused);
+PyObject *ptio_checkpoint_second_opinion(ptio_checkpoint_object *self, PyObject *unused);
+
 /* judge.c */
 int ptio_judging_init(ptio_judging *judging, PyObject *judge);
 void ptio_judging_clear(ptio_judging *judging);
@@ -272,6 +276,9 @@ PyObject *ptio_checkpoint_gather(ptio_checkpoint_object *self, PyObject *args);
 PyObject *ptio_checkpoint_advise(ptio_checkpoint_object *self, PyObject *args);
 PyObject *ptio_checkpoint_member(ptio_checkpoint_object *self, PyObject *name);
 PyObject *ptio_checkpoint_read_member(ptio_checkpoint_object *self, PyObject *args);
+/* checkpoint_type.c: around work that reads the file and changes the index, without the GIL. */
+int ptio_checkpoint_begin(ptio_checkpoint_object *self);
+void ptio_checkpoint_end(ptio_checkpoint_object *self);
 /* checkpoint_type.c: the node with the number that a TensorInfo gives, of an open checkpoint. */
 int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *out);
 

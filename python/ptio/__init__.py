@@ -30,6 +30,7 @@ from ptio._limits import Limits
 
 if TYPE_CHECKING:
     from ptio._deferred import Deferred
+    from ptio._inspect import Inspection, inspect
     from ptio._open import Checkpoint, TensorInfo, open
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     # functions
+    "inspect",
     "load",
     "open",
     "load_state_dict",
@@ -56,6 +58,7 @@ __all__ = [
     # what they take and give back
     "Checkpoint",
     "Deferred",
+    "Inspection",
     "Limits",
     "Problem",
     "TensorInfo",
@@ -84,6 +87,8 @@ __all__ = [
 _LAZY = {
     "Checkpoint": "ptio._open",
     "Deferred": "ptio._deferred",
+    "Inspection": "ptio._inspect",
+    "inspect": "ptio._inspect",
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
     "load_state_dict": "ptio._state_dict",

@@ -19,11 +19,24 @@ from ptio.cli._exit import Exit
 VERBS = {
     "ls": "list the tensors",
     "tree": "show the nested structure",
+    "inspect": "say what a file is, and what is wrong with it",
     "verify": "check structure and checksums",
+    "diff": "say what differs between two checkpoints",
+    "extract": "write tensors as NumPy files",
+    "report": "write an HTML page about a file",
     "run": "run a program with torch.load replaced",
+    "completion": "print a script for the shell",
 }
 
 _EPILOG = """\
+examples:
+  ptio inspect download.bin           what is this file, and is it whole?
+  ptio ls model.pt --sort size        the tensors, largest first
+  ptio tree checkpoint.pt             how it is nested
+  ptio diff old.pt new.pt             what changed
+  ptio verify --values model.pt       checksums, NaN, Inf
+  ptio VERB --help                    all about a verb
+
 exit status: 0 fine; 1 a finding, such as a bad checksum; 2 unreadable, malformed or ambiguous;
 3 nothing to do; 4 wrong usage.
 """
@@ -51,6 +64,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    if sys.stdout is None:  # closed by the caller: `ptio ls model.pt >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end of the process
     _output.never_fail_on_characters()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -73,7 +88,8 @@ def parser(known: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of the command; only these verbs have their arguments, and are imported."""
     result = Parser(
         prog="ptio",
-        description="Look into PyTorch checkpoints, safely and without torch.",
+        description="Look into PyTorch checkpoints, safely and without torch: no code of a file "
+        "is ever run. Every verb that tells something has --json.",
         epilog=_EPILOG,
     )
     result.add_argument("--version", action="version", version=f"ptio {ptio.__version__}")

@@ -14,6 +14,9 @@ from ptio._errors import Error
 from ptio._text import printable
 from ptio.cli._exit import Exit
 
+# What a file, or its absence, can raise.
+UNREADABLE = (Error, OSError, ValueError)
+
 _LINE_WIDTH = 1000
 _NAME_WIDTH = 100
 _RICH_ROWS = 500  # beyond that rich takes seconds

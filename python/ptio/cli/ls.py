@@ -65,7 +65,7 @@ def run(arguments: Any) -> int:
 def _ls(path: str, arguments: Any, several: bool) -> int:
     try:
         form, tensors, values = _contents(path)
-    except (OSError, RuntimeError, ValueError) as e:
+    except _output.UNREADABLE as e:
         return _output.failure(path, e, json=arguments.json)
     tensors = _chosen(tensors, arguments.glob, arguments.sort)
     if arguments.json:

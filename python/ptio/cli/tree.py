@@ -67,7 +67,7 @@ def run(arguments: Any) -> int:
             return Exit.FINE
     except BrokenPipeError:
         raise
-    except (OSError, RuntimeError, ValueError) as e:
+    except _output.UNREADABLE as e:
         return _output.failure(path, e, json=arguments.json)
 
 
@@ -92,7 +92,7 @@ def _elements(checkpoint: Checkpoint, info: TensorInfo) -> str | None:
             return str(checkpoint.get_tensor(info.name))
         index = (*(0,) * (len(info.shape) - 1), slice(_ELEMENTS))
         first = checkpoint.get_slice(info.name)[index]
-    except (OSError, RuntimeError, TypeError, ValueError) as e:
+    except (*_output.UNREADABLE, TypeError) as e:
         return f"({e})"
     more = ", ..." if prod(info.shape) > len(first) else ""
     return f"[{', '.join(map(str, first))}{more}]"

@@ -308,7 +308,7 @@ def _is_torchs_to_load(kind: str, mmap: bool) -> bool:
         return True
     if mmap and (_compat.maps_shared() or _compat.wants_calculated_offsets()):
         return True
-    return kind == "other" or (mmap and kind != "zip")
+    return kind not in ("zip", "legacy", "tar") or (mmap and kind != "zip")
 
 
 def _load_safetensors(path: str, map_location: Any) -> Any:
