@@ -166,11 +166,16 @@ static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_optio
 
 ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
                                          ptio_checkpoint *out, ptio_error *err) {
-    const ptio_limits *limits = &options->limits;
     memset(out, 0, sizeof *out);
     out->file_size = source->size;
     PTIO_TRY(check_kind(source, err));
-    PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
+    PTIO_TRY(ptio_zip_index_read(source, &options->limits, &out->index, err));
+    return ptio_checkpoint_read_records(source, options, out, err);
+}
+
+ptio_status ptio_checkpoint_read_records(const ptio_source *source, const ptio_checkpoint_options *options,
+                                         ptio_checkpoint *out, ptio_error *err) {
+    const ptio_limits *limits = &options->limits;
     out->pickle_record = find(out, "data.pkl");
     PTIO_TRY(check_archive(out, err));
     PTIO_TRY(read_and_check(source, out, "version", check_version, options, err));
@@ -181,7 +186,12 @@ ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_c
 ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
                                  ptio_checkpoint *out, ptio_error *err) {
     PTIO_TRY(ptio_checkpoint_open_archive(source, options, out, err));
-    return name_record(out, out->pickle_record, parse_and_vet(out, options, err), err);
+    return ptio_checkpoint_read_pickle(out, options, err);
+}
+
+ptio_status ptio_checkpoint_read_pickle(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                        ptio_error *err) {
+    return name_record(c, c->pickle_record, parse_and_vet(c, options, err), err);
 }
 
 void ptio_checkpoint_free(ptio_checkpoint *c) {

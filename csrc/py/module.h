@@ -33,6 +33,7 @@ typedef struct {
     PyTypeObject *checkpoint_type;
     PyTypeObject *archive_type;
     PyTypeObject *writer_type;
+    PyTypeObject *salvage_type;
     PyObject *record_type; /* named tuples of _core.pyi */
     PyObject *tensor_info_type;
     PyObject *finding_type;
@@ -111,7 +112,7 @@ typedef struct {
 } ptio_archive_object;
 
 extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec, ptio_archive_spec,
-    ptio_writer_spec;
+    ptio_writer_spec, ptio_salvage_spec;
 
 /* source_type.c: ends a memoryview of memory that is about to go. Nobody may keep it, also when
  * the call that got it failed: an exception that is set stays set. Steals view. */

@@ -30,6 +30,7 @@ from ptio._limits import Limits
 
 if TYPE_CHECKING:
     from ptio._deferred import Deferred
+    from ptio._repair import RepairReport, repair
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
     from ptio._types import (
@@ -47,12 +48,14 @@ __version__ = "0.1.0"
 __all__ = [
     # functions
     "load",
+    "repair",
     "save",
     "verify",
     # what they take and give back
     "Deferred",
     "Limits",
     "Problem",
+    "RepairReport",
     "VerifyReport",
     "Writer",
     "NestedTensor",
@@ -77,6 +80,8 @@ __all__ = [
 # Classes that few programs need are imported when they are first used.
 _LAZY = {
     "Deferred": "ptio._deferred",
+    "RepairReport": "ptio._repair",
+    "repair": "ptio._repair",
     "save": "ptio._save",
     "Writer": "ptio._writer",
     "Problem": "ptio._report",

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import ptio
-from ptio.cli import _output, ls, run, verify
+from ptio.cli import _output, ls, repair, run, verify
 from ptio.cli._exit import Exit
 
-VERBS = (ls, verify, run)
+VERBS = (ls, verify, repair, run)
 
 _EPILOG = """\
 exit status: 0 fine; 1 a finding, such as a bad checksum; 2 unreadable, malformed or ambiguous;
