@@ -14,13 +14,15 @@ static bool ends_the_work(ptio_status status) {
     return status == PTIO_E_NO_MEMORY || status == PTIO_E_CANCELLED || status == PTIO_E_IO;
 }
 
-/* Files of another kind are not searched for members that some archive left in them. */
+/* Files that are sound in a kind of their own are not searched for archives that are in them. */
 static ptio_status check_kind(const ptio_source *source, ptio_error *err) {
     ptio_sniffed file;
     PTIO_TRY(ptio_sniff(source, &file, err));
-    if (file.kind == PTIO_FILE_ZIP || file.kind == PTIO_FILE_OTHER) return PTIO_OK;
-    return ptio_fail(err, PTIO_E_FORMAT_UNSUPPORTED, "S1.kind", 0,
-                     "this is %s, only zip archives are repaired", file.name);
+    bool other = file.kind == PTIO_FILE_LEGACY_PICKLE || file.kind == PTIO_FILE_LEGACY_TAR ||
+                 file.kind == PTIO_FILE_SAFETENSORS;
+    PTIO_CHECK(!other, "S1.kind", err, FORMAT_UNSUPPORTED, 0, "this is %s, only zip archives are repaired",
+               file.name);
+    return PTIO_OK;
 }
 
 /* Where the whole file has no pickle, it may be something else: that is the better message. */

@@ -44,7 +44,7 @@ typedef struct {
     local_member *members; /* in the order of the file */
     size_t count, capacity;
     ptio_hash_key key;
-    uint32_t *by_data; /* open addressing: member + 1, by where its data begins */
+    size_t *by_data; /* open addressing: member + 1, by where its data begins */
     size_t slots;
     uint64_t *ends; /* offsets of end records */
     size_t end_count, end_capacity;
@@ -72,28 +72,26 @@ static size_t slot_of(const salvage *s, uint64_t data) {
 
 static ptio_status more_slots(salvage *s) {
     size_t slots = s->slots == 0 ? 256 : 2 * s->slots;
-    uint32_t *table = ptio_alloc_zeroed(slots, sizeof *table);
+    size_t *table = ptio_alloc_zeroed(slots, sizeof *table);
     if (table == NULL) return ptio_no_memory(s->err);
     ptio_free(s->by_data);
     s->by_data = table;
     s->slots = slots;
     for (size_t i = 0; i < s->count; i++) {
         size_t slot = slot_of(s, s->members[i].data);
-        if (table[slot] == 0) table[slot] = (uint32_t)(i + 1);
+        if (table[slot] == 0) table[slot] = i + 1;
     }
     return PTIO_OK;
 }
 
 static ptio_status add_member(salvage *s, const local_member *member) {
     void *members = s->members;
-    PTIO_CHECK(s->count < UINT32_MAX / 2, "S1.headers", s->err, LIMIT, member->header,
-               "the file has more than %zu local headers", s->count);
     PTIO_TRY(ptio_grow(&members, &s->capacity, s->count + 1, sizeof *member, s->err));
     s->members = members;
     if (2 * (s->count + 1) > s->slots) PTIO_TRY(more_slots(s));
     size_t slot = slot_of(s, member->data);
     s->members[s->count++] = *member;
-    if (s->by_data[slot] == 0) s->by_data[slot] = (uint32_t)s->count;
+    if (s->by_data[slot] == 0) s->by_data[slot] = s->count;
     return PTIO_OK;
 }
 
