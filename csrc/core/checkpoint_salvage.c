@@ -35,21 +35,68 @@ static ptio_status report_nothing(const ptio_source *source, ptio_status status,
                      file.name, file.hint == NULL ? "" : "; ", file.hint == NULL ? "" : file.hint);
 }
 
-static ptio_status find_records(const ptio_source *source, const ptio_checkpoint_options *options,
-                                const ptio_read_options *reading, ptio_salvage *s, ptio_error *err) {
-    ptio_zip_index *index = &s->checkpoint.index;
-    PTIO_TRY(check_kind(source, err));
-    ptio_status status = ptio_zip_index_read(source, &options->limits, index, &s->directory);
-    if (status != PTIO_OK && !ends_the_work(status)) {
-        status = ptio_zip_salvage(source, reading, index, err);
-        if (status != PTIO_OK) return report_nothing(source, status, err);
-    } else if (status != PTIO_OK) {
-        *err = s->directory;
-        return status;
-    } else {
-        s->directory.status = PTIO_OK;
+/* An index, and what is wrong with its records. */
+typedef struct {
+    ptio_zip_index index;
+    ptio_record_verdict *verdicts;
+    uint32_t intact;
+    bool doubtful; /* some records are not what the index says, rather than damaged bytes */
+} checked_index;
+
+static void free_checked(checked_index *checked) {
+    ptio_verdicts_free(checked->verdicts, checked->index.count);
+    ptio_zip_index_free(&checked->index);
+    *checked = (checked_index){.verdicts = NULL};
+}
+
+static ptio_status check(const ptio_source *source, const ptio_limits *limits,
+                         const ptio_read_options *reading, checked_index *out, ptio_error *err) {
+    PTIO_TRY(ptio_zip_prove_damaged(source, &out->index, reading, err));
+    PTIO_TRY(ptio_records_verify(source, &out->index, limits, reading, &out->verdicts, err));
+    for (uint32_t i = 0; i < out->index.count; i++) {
+        const ptio_error *error = out->verdicts[i].error;
+        out->intact += error == NULL;
+        out->doubtful = out->doubtful || (error != NULL && error->status != PTIO_E_CHECKSUM);
     }
-    return ptio_zip_prove_damaged(source, index, reading, err);
+    return PTIO_OK;
+}
+
+static ptio_status by_local_headers(const ptio_source *source, const ptio_limits *limits,
+                                    const ptio_read_options *reading, checked_index *out, ptio_error *err) {
+    PTIO_TRY(ptio_zip_salvage(source, reading, &out->index, err));
+    return check(source, limits, reading, out, err);
+}
+
+/* The directory can be read, but not all that it says is so: perhaps the headers know better. */
+static ptio_status ask_headers(const ptio_source *source, const ptio_limits *limits,
+                               const ptio_read_options *reading, checked_index *checked, ptio_error *err) {
+    checked_index other = {.verdicts = NULL};
+    ptio_status status = by_local_headers(source, limits, reading, &other, err);
+    if (status == PTIO_OK && other.intact > checked->intact) {
+        checked_index worse = *checked;
+        *checked = other;
+        other = worse;
+    }
+    free_checked(&other);
+    return ends_the_work(status) ? status : PTIO_OK;
+}
+
+static ptio_status find_records(const ptio_source *source, const ptio_limits *limits,
+                                const ptio_read_options *reading, ptio_error *directory,
+                                checked_index *checked, ptio_error *err) {
+    PTIO_TRY(check_kind(source, err));
+    ptio_status status = ptio_zip_index_read(source, limits, &checked->index, directory);
+    if (ends_the_work(status)) {
+        *err = *directory;
+        return status;
+    }
+    if (status != PTIO_OK) {
+        status = by_local_headers(source, limits, reading, checked, err);
+        return status == PTIO_OK ? status : report_nothing(source, status, err);
+    }
+    directory->status = PTIO_OK;
+    PTIO_TRY(check(source, limits, reading, checked, err));
+    return checked->doubtful ? ask_headers(source, limits, reading, checked, err) : PTIO_OK;
 }
 
 /* --- bad records ----------------------------------------------------------------------------- */
@@ -80,19 +127,21 @@ static ptio_status take_out(ptio_salvage *s, ptio_record_verdict *verdicts, bool
     return ptio_zip_index_keep(index, keep, err);
 }
 
-static ptio_status check_records(const ptio_source *source, const ptio_limits *limits,
-                                 const ptio_read_options *reading, bool any_crc, ptio_salvage *s,
-                                 ptio_error *err) {
-    ptio_zip_index *index = &s->checkpoint.index;
-    ptio_record_verdict *verdicts = NULL;
-    uint32_t count = index->count;
-    bool *keep = ptio_alloc(count + 1u, sizeof *keep);
-    if (keep == NULL) return ptio_no_memory(err);
-    ptio_status status = ptio_records_verify(source, index, limits, reading, &verdicts, err);
+static ptio_status read_records(const ptio_source *source, const ptio_limits *limits,
+                                const ptio_read_options *reading, bool any_crc, ptio_salvage *s,
+                                ptio_error *err) {
+    checked_index checked = {.verdicts = NULL};
+    bool *keep = NULL;
+    ptio_status status = find_records(source, limits, reading, &s->directory, &checked, err);
+    uint32_t count = checked.index.count;
     if (status == PTIO_OK) {
-        status = take_out(s, verdicts, any_crc, keep, err);
-        ptio_verdicts_free(verdicts, count);
+        s->checkpoint.index = checked.index;
+        checked.index = (ptio_zip_index){.directory = NULL};
+        keep = ptio_alloc(count + 1u, sizeof *keep);
+        status = keep == NULL ? ptio_no_memory(err) : take_out(s, checked.verdicts, any_crc, keep, err);
     }
+    ptio_verdicts_free(checked.verdicts, count);
+    ptio_zip_index_free(&checked.index);
     ptio_free(keep);
     return status;
 }
@@ -137,8 +186,7 @@ ptio_status ptio_salvage_open(const ptio_source *source, const ptio_checkpoint_o
     ptio_checkpoint_options all = salvage_options(options, true);
     memset(out, 0, sizeof *out);
     out->checkpoint.file_size = source->size;
-    PTIO_TRY(find_records(source, &all, reading, out, err));
-    PTIO_TRY(check_records(source, &all.limits, reading, any_crc, out, err));
+    PTIO_TRY(read_records(source, &all.limits, reading, any_crc, out, err));
     PTIO_TRY(check_pickle(source, out, err));
     PTIO_TRY(ptio_checkpoint_read_records(source, &all, &out->checkpoint, err));
     PTIO_TRY(ptio_checkpoint_read_pickle(&out->checkpoint, &all, err));

@@ -9,7 +9,6 @@
 
 enum { LOCAL_HEADER = 30, MOST_DESCRIPTOR = 24 };
 
-#define LOCAL_SIGNATURE UINT32_C(0x04034b50)
 #define BUFFER ((size_t)1 << 20)
 
 typedef struct {
@@ -49,15 +48,28 @@ static ptio_status try_place(const prover *p, ptio_record *record, uint64_t data
     return PTIO_OK;
 }
 
+/* Whether the local header has the name that the index has: else one of the two is wrong, and
+ * the right bytes would get a wrong name. */
+static ptio_status has_its_name(const prover *p, const ptio_zip_index *index, uint32_t number, bool *out,
+                                ptio_error *err) {
+    size_t length;
+    const uint8_t *name = ptio_zip_name(index, number, &length); /* at most 65,535 bytes */
+    PTIO_TRY(ptio_source_read(p->source, index->records[number].header + LOCAL_HEADER, p->buffer, length, err));
+    *out = memcmp(p->buffer, name, length) == 0;
+    return PTIO_OK;
+}
+
 /* Where the local header puts the payload, or where it ends just before what follows it. */
-static ptio_status try_places(const prover *p, ptio_record *record, ptio_error *err) {
-    uint8_t header[LOCAL_HEADER];
-    PTIO_TRY(ptio_source_read(p->source, record->header, header, sizeof header, err));
-    if (ptio_le32(header) == LOCAL_SIGNATURE) {
-        uint64_t before = (uint64_t)LOCAL_HEADER + ptio_le16(header + 26) + ptio_le16(header + 28);
-        PTIO_TRY(try_place(p, record, record->header + before, err));
-    }
+static ptio_status try_places(const prover *p, ptio_zip_index *index, uint32_t number, ptio_error *err) {
     static const uint64_t descriptors[] = {16, 24, 0};
+    ptio_record *record = &index->records[number];
+    uint8_t header[LOCAL_HEADER];
+    bool named;
+    PTIO_TRY(has_its_name(p, index, number, &named, err));
+    if (!named) return PTIO_OK;
+    PTIO_TRY(ptio_source_read(p->source, record->header, header, sizeof header, err));
+    uint64_t before = (uint64_t)LOCAL_HEADER + ptio_le16(header + 26) + ptio_le16(header + 28);
+    PTIO_TRY(try_place(p, record, record->header + before, err));
     for (size_t i = 0; i < 3; i++) {
         uint64_t behind = descriptors[i] + record->csize, room = record->limit - record->header;
         if (behind < room) PTIO_TRY(try_place(p, record, record->limit - behind, err));
@@ -72,7 +84,8 @@ static ptio_status prove_all(prover *p, ptio_zip_index *index, ptio_error *err) 
         ptio_record *record = &index->records[i];
         ptio_status status = ptio_zip_prove_next(p->source, index, i, &window, err);
         bool has_crc = record->method == PTIO_ZIP_STORED && record->csize > 0 && record->crc != 0;
-        if (status != PTIO_OK && !ends_the_work(status) && has_crc) status = try_places(p, record, err);
+        if (status != PTIO_OK && !ends_the_work(status) && has_crc)
+            status = try_places(p, index, i, err);
         if (ends_the_work(status)) return status;
     }
     return PTIO_OK;

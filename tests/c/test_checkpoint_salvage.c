@@ -82,6 +82,32 @@ static void damaged_records_are_named_and_left_out(void) {
     }
 }
 
+static void the_better_of_directory_and_headers_is_used(void) {
+    static const size_t fields[] = {16, 20, 46 + 7}; /* CRC, size, last character of m/data/0 */
+    for (size_t i = 0; i < COUNT_OF(fields); i++) {
+        zip_archive zip;
+        ptio_salvage s;
+        ptio_error err = {0};
+        build(&zip, LITERAL(ONE_TENSOR));
+        size_t at = zip.places[1].central + fields[i];
+        zip_put8(&zip, at, zip.bytes[at] + 2u);
+        if (i == 1) zip_put8(&zip, at + 4, zip.bytes[at]);
+        ASSERT_OK(open_salvage(&zip, false, &s, &err));
+        ASSERT_EQUAL(s.directory.status, PTIO_OK);
+        ASSERT_EQUAL(s.damaged_count, 0);
+        ASSERT_TRUE(!s.lost);
+        ptio_salvage_free(&s);
+        /* the headers know less here */
+        zip_put32(&zip, zip.places[2].local, 0);
+        zip_put32(&zip, zip.places[3].local, 0);
+        ASSERT_OK(open_salvage(&zip, false, &s, &err));
+        ASSERT_EQUAL(s.damaged_count, 1);
+        ASSERT_TRUE(s.lost);
+        ptio_salvage_free(&s);
+        zip_free_archive(&zip);
+    }
+}
+
 static void compressed_records_are_not_kept_with_a_wrong_checksum(void) {
     zip_archive zip;
     ptio_salvage s;
@@ -304,6 +330,7 @@ static void memory_may_run_out_anywhere(void) {
 void suite_checkpoint_salvage(void) {
     RUN(a_sound_file_has_no_damage);
     RUN(damaged_records_are_named_and_left_out);
+    RUN(the_better_of_directory_and_headers_is_used);
     RUN(compressed_records_are_not_kept_with_a_wrong_checksum);
     RUN(without_its_pickle_nothing_is_saved);
     RUN(files_of_another_kind);
