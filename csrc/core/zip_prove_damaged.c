@@ -49,13 +49,13 @@ static ptio_status try_place(const prover *p, ptio_record *record, uint64_t data
 }
 
 /* Whether the local header has the name that the index has: else one of the two is wrong, and
- * the right bytes would get a wrong name. */
+ * the right bytes would get a wrong name. A pickle shows by itself that it is one. */
 static ptio_status has_its_name(const prover *p, const ptio_zip_index *index, uint32_t number, bool *out,
                                 ptio_error *err) {
     size_t length;
     const uint8_t *name = ptio_zip_name(index, number, &length); /* at most 65,535 bytes */
     PTIO_TRY(ptio_source_read(p->source, index->records[number].header + LOCAL_HEADER, p->buffer, length, err));
-    *out = memcmp(p->buffer, name, length) == 0;
+    *out = memcmp(p->buffer, name, length) == 0 || ptio_zip_is(index, number, "", "data.pkl", 8);
     return PTIO_OK;
 }
 

@@ -35,6 +35,7 @@ _ALIGNMENT = 64
 # What torch writes around the storages and nobody else does; new archives have their own.
 _NOTES = (".format_version", ".storage_alignment")
 _ID = ".data/serialization_id"
+_NOTHING_LEFT = "nothing can be saved from it: copy or download it again"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,20 @@ def repair(
     """
     if _is_same_file(f, out):
         raise ValueError("the new file needs another name: the damaged one stays as it is")
+    try:
+        return _repair(f, out, recompute_crc, limits, progress)
+    except FormatError as e:
+        e.hint = _NOTHING_LEFT
+        raise
+
+
+def _repair(
+    f: Any,
+    out: Any,
+    recompute_crc: bool,
+    limits: Limits | None,
+    progress: bool | Progress | None,
+) -> RepairReport:
     threads = _threads_setting(None)
     with (
         reporting(progress, "checking") as report,
@@ -133,8 +148,7 @@ def repair(
         found = whole.report(f, out)
         if found.lost and not any(tensor.storage is not None for tensor in whole.saved):
             raise FormatError(
-                f"none of the {count(len(found.lost), 'tensor')} is intact: nothing is written; "
-                f"{found.lost[0].reason}",
+                f"none of {count(len(found.lost), 'tensor')} is intact: {found.lost[0].reason}",
                 path=found.path,
                 kind="RECORD_MISSING",
             )

@@ -361,6 +361,11 @@ static void bytes_with_the_right_checksum_need_no_header(void) {
         size_t data = zip.places[1].data;
         ASSERT_EQUAL(proven_data(&zip, 1), data);
     }
+    small(&zip);
+    zip_finish(&zip, true, NULL, 0);
+    zip_put8(&zip, zip.places[0].local + 30, 'n'); /* n/data.pkl */
+    size_t pickle = zip.places[0].data;
+    ASSERT_EQUAL(proven_data(&zip, 0), pickle);
     /* the descriptor is damaged, and more bytes follow */
     zip_begin(&zip);
     add(&zip, "m/data.pkl", "pickle", 6);
