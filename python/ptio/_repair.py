@@ -182,8 +182,7 @@ class _Contents:
         reasons = {name: message for name, _, message, kept in self._damaged if not kept}
         sizes = {record.name: record.size for record in self.records}
         lost = [
-            LostTensor(joined(t.path) or _ROOT, self._reason(t, reasons, sizes))
-            for t in self._lost
+            LostTensor(joined(t.path) or _ROOT, self._reason(t, reasons, sizes)) for t in self._lost
         ]
         return RepairReport(
             path=display_path(f),
@@ -268,7 +267,7 @@ def _copy(salvage: Salvage, archive: NewArchive, number: int, record: Record) ->
         )
 
 
-def _payload(salvage: Salvage, number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _payload(salvage: Salvage, number: int) -> np.ndarray[Any, Any]:
     return np.from_dlpack(salvage.payload(number))
 
 
