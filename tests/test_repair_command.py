@@ -3,13 +3,15 @@
 
 import io
 import json
+import os
 import struct
 import time
+import zipfile
 
 import numpy as np
 import ptio
 import pytest
-from support import zip_files
+from support import children, zip_files
 from support.repairing import Repairs, payload
 
 FINE, FINDING, UNREADABLE, USAGE = 0, 1, 2, 4
@@ -215,3 +217,37 @@ def test_errors_of_cut_files_name_the_command(saved):
     saved.write_bytes(saved.read_bytes()[:-30])
     with pytest.raises(ptio.TruncatedError, match="ptio repair"):
         ptio.load(saved)
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+PEAK = """
+import json, sys, ptio
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+small, damaged, out = sys.argv[1:]
+with open(small, "rb") as file:
+    ptio.repair(file, out)
+before = peak()
+with open(damaged, "rb") as file:  # read, as mapped pages count as memory of the process
+    report = ptio.repair(file, out)
+print(json.dumps([(peak() - before) * 1024, len(report.saved), len(report.lost)]))
+"""
+
+
+@children.unless_sanitized
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_one_tensor_at_a_time_is_in_memory(tmp_path, saved, compressed):
+    damaged, mib = tmp_path / "damaged.pt", 1 << 20
+    ptio.save({str(i): np.full(2 * mib, i, np.float64) for i in range(6)}, damaged)
+    if compressed:
+        again = zip_files.by_zipfile(stream=True, method=zipfile.ZIP_DEFLATED)(damaged, tmp_path)
+        damaged.write_bytes(again.read_bytes()[:-300])
+    else:
+        with open(damaged, "r+b") as file:
+            file.truncate(90 * mib)
+    grown, kept, lost = children.run(PEAK, saved, damaged, tmp_path / "out.pt")
+    assert (kept, lost) == ((6, 0) if compressed else (5, 1))
+    assert grown <= (16 + 12) * mib
