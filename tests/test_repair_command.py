@@ -71,6 +71,19 @@ def test_progress_and_limits(repairs):
         file.repair(file.data, limits=ptio.Limits(objects=2))
 
 
+def test_compressed_members_beyond_the_limit_are_not_called_lost(tmp_path, write):
+    zeros = bytes(4000)
+    path = tmp_path / "model.pt"
+    ptio.save({"a": np.zeros(4000, np.uint8)}, path)
+    with zipfile.ZipFile(path) as archive:
+        pickle = archive.read("model/data.pkl")
+    entries = [zip_files.Entry(b"m/data.pkl", pickle), zip_files.deflated(b"m/data/0", zeros)]
+    data = zip_files.write(entries)
+    assert ptio.repair(write(data), tmp_path / "out.pt").ok
+    with pytest.raises(ptio.LimitError, match="inflated_bytes"):
+        ptio.repair(write(data), tmp_path / "out.pt", limits=ptio.Limits(inflated_bytes=100))
+
+
 def test_the_report(repairs):
     file = repairs
     damaged = bytearray(file.data[:-10])
@@ -227,11 +240,12 @@ def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 small, damaged, out = sys.argv[1:]
+limits = ptio.Limits(inflated_bytes=1 << 30)
 with open(small, "rb") as file:
     ptio.repair(file, out)
 before = peak()
 with open(damaged, "rb") as file:  # read, as mapped pages count as memory of the process
-    report = ptio.repair(file, out)
+    report = ptio.repair(file, out, limits=limits)
 print(json.dumps([(peak() - before) * 1024, len(report.saved), len(report.lost)]))
 """
 

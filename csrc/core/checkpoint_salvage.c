@@ -55,6 +55,10 @@ static ptio_status check(const ptio_source *source, const ptio_limits *limits,
     PTIO_TRY(ptio_records_verify(source, &out->index, limits, reading, &out->verdicts, err));
     for (uint32_t i = 0; i < out->index.count; i++) {
         const ptio_error *error = out->verdicts[i].error;
+        if (error != NULL && error->status == PTIO_E_LIMIT) { /* not lost, but unread */
+            *err = *error;
+            return PTIO_E_LIMIT;
+        }
         out->intact += error == NULL;
         out->doubtful = out->doubtful || (error != NULL && error->status != PTIO_E_CHECKSUM);
     }
