@@ -349,3 +349,11 @@ def test_big_endian_files_stay_so(torch, repairs):
     assert out[slice(*payload(out, "byteorder"))] == b"big"
     stored, before = (x[slice(*payload(x, "data/0"))] for x in (out, data))
     assert stored == before
+
+
+def test_a_name_that_differs_in_case_from_an_added_one(repairs):
+    file = repairs()
+    at = file.data.index(b"serialization_id")
+    damaged = bytearray(file.data[: file.data.index(b"PK\1\2")])
+    damaged[at] ^= 0x20
+    file.check(file.repair(damaged))

@@ -164,7 +164,11 @@ static ptio_status check_pickle(const ptio_source *source, const ptio_salvage *s
                          memcmp(bad->name + below, pickle, sizeof pickle - 1) == 0;
         if (!is_pickle) continue;
         *err = *bad->error;
-        return err->status;
+        if (err->status == PTIO_E_CHECKSUM) return err->status;
+        ptio_fail(err, PTIO_E_ZIP_MALFORMED, "S1.damaged", bad->error->offset,
+                  "the member that says which tensors there are is damaged: %s", bad->error->message);
+        ptio_error_in_record(err, bad->name, bad->name_length);
+        return PTIO_E_ZIP_MALFORMED;
     }
     PTIO_CHECK(s->directory.status == PTIO_OK, "S1.whole", err, TRUNCATED, source->size,
                "data.pkl is not whole in this file: nothing says which tensors it held");

@@ -54,7 +54,8 @@ static ptio_status has_its_name(const prover *p, const ptio_zip_index *index, ui
                                 ptio_error *err) {
     size_t length;
     const uint8_t *name = ptio_zip_name(index, number, &length); /* at most 65,535 bytes */
-    PTIO_TRY(ptio_source_read(p->source, index->records[number].header + LOCAL_HEADER, p->buffer, length, err));
+    PTIO_TRY(
+        ptio_source_read(p->source, index->records[number].header + LOCAL_HEADER, p->buffer, length, err));
     *out = memcmp(p->buffer, name, length) == 0 || ptio_zip_is(index, number, "", "data.pkl", 8);
     return PTIO_OK;
 }
@@ -84,8 +85,7 @@ static ptio_status prove_all(prover *p, ptio_zip_index *index, ptio_error *err) 
         ptio_record *record = &index->records[i];
         ptio_status status = ptio_zip_prove_next(p->source, index, i, &window, err);
         bool has_crc = record->method == PTIO_ZIP_STORED && record->csize > 0 && record->crc != 0;
-        if (status != PTIO_OK && !ends_the_work(status) && has_crc)
-            status = try_places(p, index, i, err);
+        if (status != PTIO_OK && !ends_the_work(status) && has_crc) status = try_places(p, index, i, err);
         if (ends_the_work(status)) return status;
     }
     return PTIO_OK;

@@ -35,6 +35,7 @@ _ALIGNMENT = 64
 # What torch writes around the storages and nobody else does; new archives have their own.
 _NOTES = (".format_version", ".storage_alignment")
 _ID = ".data/serialization_id"
+_ADDED = ("version", _ID)  # where they are not intact
 _NOTHING_LEFT = "nothing can be saved from it: copy or download it again"
 
 
@@ -247,6 +248,8 @@ def _write(
         ids = []
         for number, record in enumerate(contents.records):
             name = _below(record)
+            if name.lower() in _ADDED and name not in _ADDED:
+                continue  # a damaged name, or made to clash with what is added
             names.add(name)
             if name == "data.pkl":
                 archive.add_pickle(salvage.pickle)

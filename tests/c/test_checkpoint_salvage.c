@@ -131,6 +131,10 @@ static void without_its_pickle_nothing_is_saved(void) {
     build(&zip, LITERAL(ONE_TENSOR));
     zip.bytes[zip.places[0].data + 5] ^= 1;
     SALVAGE_FAILS(zip, CHECKSUM, "Z10.crc", "CRC-32 is 0x", zip.places[0].data);
+    build(&zip, LITERAL(ONE_TENSOR));
+    zip_put8(&zip, zip.places[0].local + 8, 1);
+    zip.bytes[zip.places[0].data + 5] ^= 1;
+    SALVAGE_FAILS(zip, ZIP_MALFORMED, "S1.damaged", "is damaged: the local header has method 1", 8);
     /* cut in two, with whole members around it */
     zip_begin(&zip);
     add(&zip, "m/data/0", "0123456789abcdef", 16);
