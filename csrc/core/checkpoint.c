@@ -189,17 +189,22 @@ static ptio_status find_pickle(ptio_checkpoint *c, ptio_error *err) {
     return PTIO_OK;
 }
 
-static ptio_status open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
-                                ptio_sniffed file, ptio_checkpoint *out, ptio_error *err) {
+ptio_status ptio_checkpoint_read_records(const ptio_source *source, const ptio_checkpoint_options *options,
+                                         ptio_checkpoint *out, ptio_error *err) {
     const ptio_limits *limits = &options->limits;
-    PTIO_TRY(check_kind(file, err));
-    PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
     if (options->members.pickle == NULL) PTIO_TRY(check_archive(out, err));
     if (options->members.given == NULL) PTIO_TRY(find_pickle(out, err));
     PTIO_TRY(read_and_check(source, out, "version", check_version, options, err));
     PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, options, err));
     if (options->members.given != NULL) return take_pickle(out, &options->members, err);
     return name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err);
+}
+
+static ptio_status open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
+                                ptio_sniffed file, ptio_checkpoint *out, ptio_error *err) {
+    PTIO_TRY(check_kind(file, err));
+    PTIO_TRY(ptio_zip_index_read(source, &options->limits, &out->index, err));
+    return ptio_checkpoint_read_records(source, options, out, err);
 }
 
 /* A file whose storages and pickle the caller has listed. */
@@ -210,14 +215,19 @@ static ptio_status open_parts(const ptio_source *source, const ptio_members *mem
     return take_pickle(out, members, err);
 }
 
-static ptio_status begin(const ptio_source *source, const ptio_checkpoint_options *options,
-                         ptio_checkpoint *out, ptio_sniffed *file, ptio_error *err) {
+void ptio_checkpoint_init(const ptio_source *source, const ptio_checkpoint_options *options,
+                          ptio_checkpoint *out) {
     bool saved = options->members.pickle == NULL;
     memset(out, 0, sizeof *out);
     out->file_size = source->size;
     out->pickle_record = PTIO_NO_RECORD;
     out->members =
         saved ? (ptio_members){.pickle = "data.pkl", .folder = "data/", .suffix = ""} : options->members;
+}
+
+static ptio_status begin(const ptio_source *source, const ptio_checkpoint_options *options,
+                         ptio_checkpoint *out, ptio_sniffed *file, ptio_error *err) {
+    ptio_checkpoint_init(source, options, out);
     return ptio_sniff(source, file, err);
 }
 
@@ -242,7 +252,12 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
         PTIO_TRY(read_bare_pickle(source, out, &options->limits, err));
     else
         PTIO_TRY(open_archive(source, options, file, out, err));
-    return name_record(out, out->pickle_record, ptio_checkpoint_parse(out, options, err), err);
+    return ptio_checkpoint_read_pickle(out, options, err);
+}
+
+ptio_status ptio_checkpoint_read_pickle(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                        ptio_error *err) {
+    return name_record(c, c->pickle_record, ptio_checkpoint_parse(c, options, err), err);
 }
 
 void ptio_checkpoint_free(ptio_checkpoint *c) {

@@ -22,6 +22,7 @@ typedef struct {
     uint8_t dtype;      /* of a typed storage; UINT8 for an untyped one */
     uint8_t swap_bytes; /* unit of byte order; 0 = not known yet */
     uint8_t alignment;  /* what its address must be a multiple of, for all who read it */
+    bool lost;          /* missing_records_ok: there is no such record, or one of another size */
     ptio_ref key;       /* text nodes */
     ptio_ref location;
 } ptio_storage;
@@ -109,6 +110,7 @@ typedef struct {
     ptio_judge judge; /* NULL: globals.def, inert and allow decide */
     void *judge_context;
     bool torch_values; /* parameters, subclasses, sizes ... are made by torch; else the nearest plain value */
+    bool missing_records_ok; /* a storage without its record is lost: nothing can be built then */
     ptio_byte_order order_if_missing;
     bool may_continue; /* other bytes may follow a file of a legacy format: it is part of a stream */
     ptio_limits limits;
@@ -161,6 +163,16 @@ ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_c
 ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_options *options,
                                   ptio_error *err) PTIO_MUST_CHECK;
 void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
+
+/* An empty one, for the functions below. */
+void ptio_checkpoint_init(const ptio_source *source, const ptio_checkpoint_options *options,
+                          ptio_checkpoint *out);
+/* The two steps of opening, for those who make the index or the pickle themselves: the small
+ * records and the pickle's bytes, found by out->index; the graph of out->pickle. */
+ptio_status ptio_checkpoint_read_records(const ptio_source *source, const ptio_checkpoint_options *options,
+                                         ptio_checkpoint *out, ptio_error *err) PTIO_MUST_CHECK;
+ptio_status ptio_checkpoint_read_pickle(ptio_checkpoint *checkpoint, const ptio_checkpoint_options *options,
+                                        ptio_error *err) PTIO_MUST_CHECK;
 
 /* Module and name of a GLOBAL, MARKER or OPAQUE node. */
 void ptio_global_name(const ptio_graph *graph, ptio_ref node, const uint8_t **module, size_t *module_size,

@@ -108,9 +108,14 @@ ptio_status ptio_pickler_text(ptio_pickler *p, const void *utf8, size_t n, ptio_
     PTIO_CHECK(n <= UINT32_MAX, "W5.text", err, UNWRITABLE, PTIO_NO_OFFSET,
                "a string of %llu bytes is too long for a pickle of protocol 2: it takes less than 4 GiB",
                (ull)n);
-    PTIO_TRY(make_room(p, n + 5, err));
-    PTIO_TRY(put_op(p, PTIO_OP_BINUNICODE, n, 4, err));
-    put_bytes(p, utf8, n);
+    return ptio_pickler_sized(p, PTIO_OP_BINUNICODE, 4, utf8, n, err);
+}
+
+ptio_status ptio_pickler_sized(ptio_pickler *p, ptio_opcode op, unsigned width, const void *bytes, size_t n,
+                               ptio_error *err) {
+    PTIO_TRY(make_room(p, n + 1 + width, err));
+    PTIO_TRY(put_op(p, op, n, width, err));
+    put_bytes(p, bytes, n);
     return PTIO_OK;
 }
 

@@ -47,6 +47,10 @@ ptio_status ptio_pickler_float(ptio_pickler *p, double value, ptio_error *err) P
 /* UTF-8; lone surrogates as three bytes, as in Python's "surrogatepass". */
 ptio_status ptio_pickler_text(ptio_pickler *p, const void *utf8, size_t n, ptio_error *err) PTIO_MUST_CHECK;
 
+/* An opcode, the length of its argument in so many bytes (0, 1, 4 or 8: it fits), the argument. */
+ptio_status ptio_pickler_sized(ptio_pickler *p, ptio_opcode op, unsigned width, const void *bytes, size_t n,
+                               ptio_error *err) PTIO_MUST_CHECK;
+
 /* Names as protocol 2 has them: "__builtin__", not "builtins". */
 ptio_status ptio_pickler_global(ptio_pickler *p, const char *module, const char *name,
                                 ptio_error *err) PTIO_MUST_CHECK;

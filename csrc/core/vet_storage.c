@@ -104,6 +104,10 @@ static uint32_t find_record(ptio_vetting *v, const uint8_t *key, size_t size) {
     return record;
 }
 
+static bool fits_record(const ptio_vetting *v, const ptio_storage *storage) {
+    return storage->record != PTIO_NO_RECORD && storage->bytes == v->c->index.records[storage->record].usize;
+}
+
 /* The storage of a record: a second reference must agree on the size, and keeps
  * the dtype of the first one, as torch does. Empty ones are not shared, as in torch. */
 static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
@@ -116,6 +120,11 @@ static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint
         storage.record = find_record(v, text, (size_t)length);
     else if (counted && (uint64_t)key->integer < v->c->index.count)
         storage.record = (uint32_t)key->integer;
+    if (v->options->missing_records_ok && !fits_record(v, &storage)) {
+        storage.record = PTIO_NO_RECORD;
+        storage.lost = true;
+        return ptio_vet_add_storage(v, storage, number);
+    }
     VET_CHECK(v, storage.record != PTIO_NO_RECORD, "T1.record", RECORD_MISSING,
               "storage '%.*s' has no record %s%.*s%s in the archive", length, text, v->c->members.folder,
               length, text, v->c->members.suffix);

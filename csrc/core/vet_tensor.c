@@ -136,7 +136,8 @@ static ptio_status rebuild(ptio_vetting *v, ptio_ref ref, const ptio_node *args,
     ptio_storage *storage = &v->c->storages[vet_node(v, storage_ref)->a];
     if (!own_dtype) tensor.dtype = storage->dtype;
     PTIO_TRY(agree_on_swap(v, storage, tensor.dtype));
-    tensor.storage = storage->record == PTIO_NO_RECORD ? PTIO_NO_STORAGE : vet_node(v, storage_ref)->a;
+    bool has_data = storage->record != PTIO_NO_RECORD || storage->lost;
+    tensor.storage = has_data ? vet_node(v, storage_ref)->a : PTIO_NO_STORAGE;
     PTIO_TRY(read_dims(v, vet_item(v, args, 2), "size", &sizes));
     PTIO_TRY(read_dims(v, vet_item(v, args, 3), "stride", &strides));
     return add_tensor(v, ref, tensor, vet_node(v, offset_ref)->integer, sizes, strides);

@@ -198,20 +198,62 @@ static ptio_status allocate(ptio_zip_index *index, const ptio_zip_end *end, ptio
     return PTIO_OK;
 }
 
+/* All of it for a directory that is in memory. Where the first member begins goes to *lowest. */
+static ptio_status index_entries(ptio_zip_index *index, uint64_t count, uint64_t *lowest, ptio_error *err) {
+    bool ordered = true;
+    *lowest = UINT64_MAX;
+    PTIO_TRY(ptio_hash_key_new(&index->hash_key, err));
+    PTIO_TRY(walk_entries(index, count, lowest, &ordered, err));
+    PTIO_CHECK(index->count > 0, "Z7.empty", err, ZIP_MALFORMED, index->directory_offset,
+               "the archive has no members");
+    return check_extents(index, ordered, err);
+}
+
 static ptio_status read_index(const ptio_source *source, ptio_zip_index *index, ptio_error *err) {
     ptio_zip_end end = {0};
-    uint64_t lowest = UINT64_MAX;
-    bool ordered = true;
+    uint64_t lowest;
     PTIO_TRY(ptio_zip_end_read(source, &end, err));
     PTIO_TRY(allocate(index, &end, err));
-    PTIO_TRY(ptio_hash_key_new(&index->hash_key, err));
     PTIO_TRY(ptio_source_read(source, end.offset, index->directory, (size_t)end.size, err));
-    PTIO_TRY(walk_entries(index, end.count, &lowest, &ordered, err));
-    PTIO_CHECK(index->count > 0, "Z7.empty", err, ZIP_MALFORMED, end.offset, "the archive has no members");
-    PTIO_TRY(check_extents(index, ordered, err));
+    PTIO_TRY(index_entries(index, end.count, &lowest, err));
     PTIO_CHECK(lowest == 0, "Z1.first", err, ZIP_AMBIGUOUS, 0,
                "%llu bytes stand before the first member of the archive", (ull)lowest);
     return PTIO_OK;
+}
+
+static ptio_status index_of_entries(const void *entries, const ptio_zip_end *end, ptio_zip_index *index,
+                                    ptio_error *err) {
+    uint64_t lowest;
+    PTIO_TRY(allocate(index, end, err));
+    memcpy(index->directory, entries, (size_t)end->size);
+    return index_entries(index, end->count, &lowest, err);
+}
+
+ptio_status ptio_zip_index_of(const void *entries, uint64_t size, uint64_t count, uint64_t file_size,
+                              ptio_zip_index *out, ptio_error *err) {
+    const ptio_zip_end end = {.offset = file_size, .size = size, .count = count};
+    ptio_zip_index index = {.directory = NULL};
+    ptio_status status = index_of_entries(entries, &end, &index, err);
+    if (status != PTIO_OK) {
+        ptio_zip_index_free(&index);
+        return status;
+    }
+    *out = index;
+    return PTIO_OK;
+}
+
+ptio_status ptio_zip_index_keep(ptio_zip_index *index, const bool *keep, ptio_error *err) {
+    pending_names pending = {{0}};
+    uint32_t count = index->count;
+    memset(index->table, 0, ((size_t)index->table_mask + 1) * sizeof *index->table);
+    index->count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!keep[i]) continue;
+        index->records[index->count] = index->records[i];
+        PTIO_TRY(queue_name(index, &pending, index->count, err));
+        index->count++;
+    }
+    return enter_pending(index, &pending, err);
 }
 
 ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *limits, ptio_zip_index *out,

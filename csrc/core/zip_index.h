@@ -49,6 +49,14 @@ typedef struct {
 ptio_status ptio_zip_index_read(const ptio_source *source, const ptio_limits *limits, ptio_zip_index *out,
                                 ptio_error *err) PTIO_MUST_CHECK;
 
+/* The same for `count` entries of a directory that somebody else has put together (Z5-Z7, Z9):
+ * all members lie inside the first file_size bytes. */
+ptio_status ptio_zip_index_of(const void *entries, uint64_t size, uint64_t count, uint64_t file_size,
+                              ptio_zip_index *out, ptio_error *err) PTIO_MUST_CHECK;
+
+/* Leaves only the records i with keep[i]; the others get their numbers. */
+ptio_status ptio_zip_index_keep(ptio_zip_index *index, const bool *keep, ptio_error *err) PTIO_MUST_CHECK;
+
 /* The record "<stem>/<directory><name>", exactly, or PTIO_NO_RECORD. directory
  * is "" or ends in '/'. */
 uint32_t ptio_zip_find(const ptio_zip_index *index, const char *directory, const void *name,

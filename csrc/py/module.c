@@ -78,6 +78,7 @@ static int module_exec(PyObject *module) {
     if (add_type(module, &state->checkpoint_type, &ptio_checkpoint_spec) < 0) return -1;
     if (add_type(module, &state->archive_type, &ptio_archive_spec) < 0) return -1;
     if (add_type(module, &state->writer_type, &ptio_writer_spec) < 0) return -1;
+    if (add_type(module, &state->salvage_type, &ptio_salvage_spec) < 0) return -1;
     if (add_constants(module) < 0) return -1;
     return add_named_tuples(module, state);
 }

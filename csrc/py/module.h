@@ -35,6 +35,7 @@ typedef struct {
     PyTypeObject *checkpoint_type;
     PyTypeObject *archive_type;
     PyTypeObject *writer_type;
+    PyTypeObject *salvage_type;
     PyObject *record_type; /* named tuples of _core.pyi */
     PyObject *tensor_info_type;
     PyObject *finding_type;
@@ -146,7 +147,7 @@ typedef struct {
 } ptio_archive_object;
 
 extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec, ptio_archive_spec,
-    ptio_writer_spec;
+    ptio_writer_spec, ptio_salvage_spec;
 
 /* source_type.c: before and after reading without the GIL. -1 with an exception where it is closed. */
 int ptio_source_enter(ptio_source_object *self);

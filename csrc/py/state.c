@@ -135,6 +135,7 @@ int ptio_state_traverse(ptio_state *state, visitproc visit, void *arg) {
     Py_VISIT(state->checkpoint_type);
     Py_VISIT(state->archive_type);
     Py_VISIT(state->writer_type);
+    Py_VISIT(state->salvage_type);
     Py_VISIT(state->record_type);
     Py_VISIT(state->tensor_info_type);
     Py_VISIT(state->finding_type);
@@ -151,6 +152,7 @@ void ptio_state_clear(ptio_state *state) {
     Py_CLEAR(state->checkpoint_type);
     Py_CLEAR(state->archive_type);
     Py_CLEAR(state->writer_type);
+    Py_CLEAR(state->salvage_type);
     Py_CLEAR(state->record_type);
     Py_CLEAR(state->tensor_info_type);
     Py_CLEAR(state->finding_type);

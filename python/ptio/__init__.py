@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ptio._deferred import Deferred
     from ptio._inspect import Inspection, inspect
     from ptio._open import Checkpoint, TensorInfo, open
+    from ptio._repair import RepairReport, repair
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
     from ptio._state_dict import load_state_dict
@@ -53,6 +54,7 @@ __all__ = [
     "load",
     "open",
     "load_state_dict",
+    "repair",
     "save",
     "verify",
     # what they take and give back
@@ -62,6 +64,7 @@ __all__ = [
     "Limits",
     "Problem",
     "TensorInfo",
+    "RepairReport",
     "VerifyReport",
     "Writer",
     "NestedTensor",
@@ -92,6 +95,8 @@ _LAZY = {
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
     "load_state_dict": "ptio._state_dict",
+    "RepairReport": "ptio._repair",
+    "repair": "ptio._repair",
     "save": "ptio._save",
     "Writer": "ptio._writer",
     "Problem": "ptio._report",

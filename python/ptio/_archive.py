@@ -60,6 +60,14 @@ class NewArchive:
     def add_byteorder(self) -> None:
         self.core.add("byteorder", sys.byteorder.encode())
 
+    def finish_copy(self, *, version: bool, ids: list[bytes]) -> None:
+        """The end of an archive whose other members are those of an old one."""
+        if version:
+            self.core.add("version", _VERSION)
+        self.core.write()
+        self.core.add(".data/serialization_id", ids[0] if ids else self.core.id())
+        self.core.finish()
+
     def finish(self, *, byteorder: bool = False) -> None:
         self.core.add("version", _VERSION)
         if byteorder:
@@ -79,14 +87,18 @@ def new_archive(
     crc: bool,
     threads: int,
     progress: bool | Progress | None,
+    stem: bytes | None = None,
 ) -> Iterator[NewArchive]:
-    """An archive in `f`, a path or an object with write(); the file appears when the block ends."""
+    """An archive in `f`, a path or an object with write(); the file appears when the block ends.
+
+    stem: the top folder, instead of that which torch would take.
+    """
     with reporting(progress, "saving") as report:
 
         def begin(target: Any, path: str | None) -> ArchiveWriter:
             return ArchiveWriter(
                 target,
-                stem_of(f),
+                stem_of(f) if stem is None else stem,
                 alignment=alignment,
                 crc=crc,
                 threads=threads,
@@ -94,6 +106,8 @@ def new_archive(
                 path=path,
             )
 
+        if stem is None:
+            stem_of(f)  # before anything is opened
         if is_path(f):
             yield from _in_file(f, begin, atomic, durable)
         else:
@@ -106,7 +120,6 @@ def new_archive(
 def _in_file(
     f: Any, begin: Callable[[Any, str | None], ArchiveWriter], atomic: bool, durable: bool
 ) -> Iterator[NewArchive]:
-    stem_of(f)  # before anything is opened
     with open_destination(f, atomic=atomic, durable=durable) as destination:
         if destination.seekable:
             core = begin(destination.fd, os.fsdecode(f))

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ptio._core import Archive, Checkpoint, Source
+from ptio._core import Archive, Checkpoint, Salvage, Source
 from ptio._errors import Error
 from ptio._limits import Limits
+from ptio._progress import Progress
 from ptio._source import display_path, is_path, open_source
 
 _DEFAULT_LIMITS = Limits()
@@ -61,6 +62,22 @@ def open_archive(
     """The archive in `f`, whose pickle the caller reads. Errors inside carry its name."""
     with _open_source(f, mmap) as (source, path):
         yield Archive(source, limits=for_core(limits), order=order, path=path)
+
+
+@contextmanager
+def open_salvage(
+    f: Any, *, limits: Limits | None, any_crc: bool, threads: int, progress: Progress | None
+) -> Iterator[Salvage]:
+    """What is intact in `f`. Errors inside carry the name of the file."""
+    with _open_source(f, "auto") as (source, path):
+        yield Salvage(
+            source,
+            limits=for_core(limits),
+            any_crc=any_crc,
+            threads=threads,
+            progress=progress,
+            path=path,
+        )
 
 
 def for_core(limits: Limits | None) -> tuple[int, int, int, int, int, int]:

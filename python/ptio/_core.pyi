@@ -158,6 +158,29 @@ class Archive:
     ) -> dict[str, Storage]: ...  # by the key in persistent ids
     def offset(self, key: str, /) -> int | None: ...  # of a storage's bytes in the file
 
+class Salvage:
+    """What is intact in a damaged file: nothing is built from it."""
+
+    pickle: bytes
+    lost: bool  # a storage has no intact member
+    mapped: bool  # payloads of stored members are views of a mapping
+    directory: tuple[str, str] | None  # (class of ptio's tree, message) if it cannot be read
+    def __new__(
+        cls,
+        source: Source,
+        *,
+        limits: tuple[int, int, int, int, int, int],
+        any_crc: bool,  # stored members whose CRC alone is wrong count as intact
+        threads: int,
+        progress: Callable[[int, int], Any] | None,
+        path: str | None,
+    ) -> Salvage: ...
+    def records(self) -> list[Record]: ...  # the intact ones
+    def tensors(self) -> list[TensorInfo]: ...  # the lost ones too (record None), until cut()
+    def damaged(self) -> list[tuple[str, str, str, bool]]: ...  # member, class, message, kept
+    def cut(self) -> None: ...  # takes what is lost out of the pickle
+    def payload(self, number: int, /) -> Storage: ...  # of records()[number]
+
 class Storage:
     """Keeps the bytes of one storage alive; the base of the arrays that view it."""
 

@@ -23,6 +23,7 @@ VERBS = {
     "verify": "check structure and checksums",
     "diff": "say what differs between two checkpoints",
     "extract": "write tensors as NumPy files",
+    "repair": "write what is intact in a damaged file into a new one",
     "report": "write an HTML page about a file",
     "run": "run a program with torch.load replaced",
     "completion": "print a script for the shell",
