@@ -71,15 +71,24 @@ static ptio_status by_local_headers(const ptio_source *source, const ptio_limits
     return check(source, limits, reading, out, err);
 }
 
+/* There is one. */
+static const ptio_error *first_error(const checked_index *checked) {
+    uint32_t i = 0;
+    while (checked->verdicts[i].error == NULL) i++;
+    return checked->verdicts[i].error;
+}
+
 /* The directory can be read, but not all that it says is so: perhaps the headers know better. */
 static ptio_status ask_headers(const ptio_source *source, const ptio_limits *limits,
-                               const ptio_read_options *reading, checked_index *checked, ptio_error *err) {
+                               const ptio_read_options *reading, ptio_error *directory,
+                               checked_index *checked, ptio_error *err) {
     checked_index other = {.verdicts = NULL};
     ptio_status status = by_local_headers(source, limits, reading, &other, err);
     if (status == PTIO_OK && other.intact > checked->intact) {
         checked_index worse = *checked;
         *checked = other;
         other = worse;
+        *directory = *first_error(&worse);
     }
     free_checked(&other);
     return ends_the_work(status) ? status : PTIO_OK;
@@ -100,7 +109,7 @@ static ptio_status find_records(const ptio_source *source, const ptio_limits *li
     }
     directory->status = PTIO_OK;
     PTIO_TRY(check(source, limits, reading, checked, err));
-    return checked->doubtful ? ask_headers(source, limits, reading, checked, err) : PTIO_OK;
+    return checked->doubtful ? ask_headers(source, limits, reading, directory, checked, err) : PTIO_OK;
 }
 
 /* --- bad records ----------------------------------------------------------------------------- */

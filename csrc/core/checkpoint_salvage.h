@@ -19,7 +19,7 @@ typedef struct {
 
 typedef struct {
     ptio_checkpoint checkpoint;
-    ptio_error directory; /* why it could not be read; status PTIO_OK where it could */
+    ptio_error directory; /* why it was not used; status PTIO_OK where it was */
     ptio_damaged_record *damaged;
     size_t damaged_count;
     bool lost; /* there is a storage without its record */

@@ -167,7 +167,7 @@ static PyGetSetDef salvage_getset[] = {
     {"pickle", (getter)salvage_pickle, NULL, "The bytes of data.pkl.", NULL},
     {"lost", (getter)salvage_lost, NULL, "Whether a storage has no intact member.", NULL},
     {"mapped", (getter)salvage_mapped, NULL, "Whether payloads of stored members are views.", NULL},
-    {"directory", (getter)salvage_directory, NULL, "(exception, message) if it cannot be read, or None.",
+    {"directory", (getter)salvage_directory, NULL, "(exception, message) if it was of no use, or None.",
      NULL},
     {NULL}};
 

@@ -164,7 +164,7 @@ class Salvage:
     pickle: bytes
     lost: bool  # a storage has no intact member
     mapped: bool  # payloads of stored members are views of a mapping
-    directory: tuple[str, str] | None  # (class of ptio's tree, message) if it cannot be read
+    directory: tuple[str, str] | None  # (class of ptio's tree, message) if it was of no use
     def __new__(
         cls,
         source: Source,

@@ -61,7 +61,8 @@ class RepairReport:
         out: the new file, or None where it has no name.
         saved: names of the tensors in the new file.
         lost: the tensors that it does not have, and why.
-        problems: what is wrong with the damaged file; also what cost no tensor.
+        problems: what is wrong with the damaged file, as far as it was in the way; `ptio.verify`
+            tells all of it.
     """
 
     path: str | None

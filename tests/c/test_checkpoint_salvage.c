@@ -93,7 +93,7 @@ static void the_better_of_directory_and_headers_is_used(void) {
         zip_put8(&zip, at, zip.bytes[at] + 2u);
         if (i == 1) zip_put8(&zip, at + 4, zip.bytes[at]);
         ASSERT_OK(open_salvage(&zip, false, &s, &err));
-        ASSERT_EQUAL(s.directory.status, PTIO_OK);
+        ASSERT_TRUE(s.directory.status != PTIO_OK && s.directory.message[0] != '\0');
         ASSERT_EQUAL(s.damaged_count, 0);
         ASSERT_TRUE(!s.lost);
         ptio_salvage_free(&s);
@@ -101,6 +101,7 @@ static void the_better_of_directory_and_headers_is_used(void) {
         zip_put32(&zip, zip.places[2].local, 0);
         zip_put32(&zip, zip.places[3].local, 0);
         ASSERT_OK(open_salvage(&zip, false, &s, &err));
+        ASSERT_EQUAL(s.directory.status, PTIO_OK);
         ASSERT_EQUAL(s.damaged_count, 1);
         ASSERT_TRUE(s.lost);
         ptio_salvage_free(&s);
