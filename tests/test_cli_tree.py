@@ -2,12 +2,27 @@
 """`ptio tree`: the nested structure of a checkpoint."""
 
 import json
+import resource
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 from support import checkpoints
 
 FINE, UNREADABLE, USAGE = 0, 2, 4
+
+
+@contextmanager
+def memory_limit(size):
+    """For child processes."""
+    old = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, old)
 
 
 @pytest.fixture
@@ -132,6 +147,21 @@ def test_a_deep_structure_needs_no_deep_stack(tree, write):
     assert max(map(len, lines)) < 200
 
 
+@pytest.mark.parametrize("options", [["--all"], ["--json", "--all"]])
+def test_one_long_key_nested_a_thousand_times_takes_no_memory(write, options):
+    key = b"X" + (10_000).to_bytes(4, "little") + b"k" * 10_000 + b"q\x01"
+    leaves = b"".join(b"J" + i.to_bytes(4, "little") + b"K\x01" for i in range(20_000))
+    pickled = b"\x80\x02" + key + b"0" + b"}h\x01" * 900 + b"}(" + leaves + b"u" + b"s" * 900
+    path = write(checkpoints.archive(pickled + b"."))
+    for verb in (["tree", *options], ["ls", *options[:-1]], ["diff", path]):
+        with memory_limit(1 << 30):
+            command = [sys.executable, "-m", "ptio", *verb, path]
+            done = subprocess.run(command, capture_output=True, timeout=60)
+        assert done.returncode in (FINE, UNREADABLE), done.stderr
+        assert b"MemoryError" not in done.stderr
+        assert len(done.stdout) < 100 << 20
+
+
 def test_json_is_a_list_of_nodes_in_the_order_of_the_text(ptio_command, save):
     path = save({"model": {"w": checkpoints.tensor("float32", range(6), (2, 3))}, 7: float("nan")})
     status, out, _ = ptio_command("tree", path, "--json")
@@ -139,7 +169,7 @@ def test_json_is_a_list_of_nodes_in_the_order_of_the_text(ptio_command, save):
     told = json.loads(out)
     assert told["path"] == str(path)
     nodes = told["nodes"]
-    assert [node["path"] for node in nodes] == [[], ["model"], ["model", "w"], [7]]
+    assert [node["key"] for node in nodes] == ["", "model", "w", "7"]
     assert [node["depth"] for node in nodes] == [0, 1, 2, 1]
     assert nodes[2]["kind"] == "tensor"
     assert nodes[2]["shape"] == [2, 3]

@@ -45,13 +45,6 @@ typedef struct {
     PyObject *shape, *strides; /* of that tensor */
 } row_cache;
 
-typedef struct {
-    ptio_state *state;
-    const ptio_checkpoint *c;
-    PyObject *list;
-    row_cache cache;
-} tensor_listing;
-
 static void clear_cache(row_cache *cache) {
     Py_CLEAR(cache->tag);
     Py_CLEAR(cache->shape);
@@ -103,15 +96,50 @@ static PyObject *step_object(const ptio_checkpoint *c, const ptio_step *step) {
     return key->kind == PTIO_N_TUPLE ? tuple_key(c, key) : plain_object(c, step->key);
 }
 
-static PyObject *path_object(const ptio_checkpoint *c, const ptio_step *path, size_t length) {
+/* The path before. Leaves stand beside each other: what their paths have in common is the
+ * same objects, or one long key above ten thousand leaves would be there ten thousand times. */
+typedef struct {
+    ptio_step *steps;
+    size_t length, room;
+    PyObject *tuple; /* NULL before the first */
+} last_path;
+
+static void forget_path(last_path *last) {
+    Py_CLEAR(last->tuple);
+    PyMem_Free(last->steps);
+}
+
+static int remember_path(last_path *last, const ptio_step *path, size_t length, PyObject *tuple) {
+    if (length > last->room) {
+        ptio_step *steps = PyMem_Realloc(last->steps, length * sizeof *steps);
+        if (steps == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        last->steps = steps;
+        last->room = length;
+    }
+    if (length > 0) memcpy(last->steps, path, length * sizeof *path);
+    last->length = length;
+    Py_XSETREF(last->tuple, Py_NewRef(tuple));
+    return 0;
+}
+
+static PyObject *path_object(const ptio_checkpoint *c, last_path *last, const ptio_step *path,
+                             size_t length) {
     PyObject *tuple = PyTuple_New((Py_ssize_t)length);
+    bool same = last->tuple != NULL;
     for (size_t i = 0; tuple != NULL && i < length; i++) {
-        PyObject *step = step_object(c, &path[i]);
+        same = same && i < last->length && last->steps[i].key == path[i].key &&
+               (path[i].key != PTIO_NO_NODE || last->steps[i].position == path[i].position);
+        PyObject *step =
+            same ? Py_NewRef(PyTuple_GET_ITEM(last->tuple, (Py_ssize_t)i)) : step_object(c, &path[i]);
         if (step == NULL)
             Py_CLEAR(tuple);
         else
             PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, step);
     }
+    if (tuple != NULL && remember_path(last, path, length, tuple) < 0) Py_CLEAR(tuple);
     return tuple;
 }
 
@@ -283,12 +311,20 @@ static PyObject *info_row(ptio_state *state, const ptio_checkpoint *c, PyObject 
     return row;
 }
 
+typedef struct {
+    ptio_state *state;
+    const ptio_checkpoint *c;
+    PyObject *list;
+    last_path last;
+    row_cache cache;
+} tensor_listing;
+
 static ptio_status add_tensor(void *context, const ptio_step *path, size_t length, ptio_ref ref,
                               ptio_error *err) {
     tensor_listing *l = context;
     const ptio_node *node = &l->c->graph.nodes[ptio_follow(&l->c->graph, ref)];
     if (!ptio_is_tensor_leaf(node) && !is_composite(node)) return PTIO_OK;
-    PyObject *names = path_object(l->c, path, length);
+    PyObject *names = path_object(l->c, &l->last, path, length);
     PyObject *info = names == NULL ? NULL : info_row(l->state, l->c, names, ref, &l->cache);
     int status = info == NULL ? -1 : PyList_Append(l->list, info);
     Py_XDECREF(info);
@@ -304,6 +340,7 @@ PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *c, bool co
         Py_CLEAR(listing.list);
     }
     clear_cache(&listing.cache);
+    forget_path(&listing.last);
     return listing.list;
 }
 
@@ -313,6 +350,7 @@ typedef struct {
     const ptio_checkpoint *c;
     PyObject *list;
     Py_ssize_t limit;
+    last_path last;
 } leaf_listing;
 
 static ptio_status add_leaf(void *context, const ptio_step *path, size_t length, ptio_ref ref,
@@ -322,7 +360,7 @@ static ptio_status add_leaf(void *context, const ptio_step *path, size_t length,
     const ptio_node *node = &l->c->graph.nodes[ref];
     if (ptio_is_tensor_leaf(node) || is_composite(node) || PyList_GET_SIZE(l->list) >= l->limit)
         return PTIO_OK;
-    PyObject *names = path_object(l->c, path, length);
+    PyObject *names = path_object(l->c, &l->last, path, length);
     PyObject *value = names == NULL ? NULL : plain_object(l->c, ref);
     PyObject *row = value == NULL ? NULL : PyTuple_Pack(2, names, value);
     int status = row == NULL ? -1 : PyList_Append(l->list, row);
@@ -333,13 +371,14 @@ static ptio_status add_leaf(void *context, const ptio_step *path, size_t length,
 }
 
 PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *c, Py_ssize_t limit) {
-    leaf_listing listing = {c, PyList_New(0), limit};
+    leaf_listing listing = {c, PyList_New(0), limit, {NULL, 0, 0, NULL}};
     ptio_error err = {0};
     if (listing.list == NULL) return NULL;
     if (ptio_walk_leaves(c, true, add_leaf, &listing, &err) != PTIO_OK) {
         ptio_raise(state, &err, NULL, NULL);
         Py_CLEAR(listing.list);
     }
+    forget_path(&listing.last);
     return listing.list;
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptio._errors import LimitError
 from ptio._names import joined
 from ptio._open import Checkpoint, TensorInfo
 from ptio._outline import brief, outline
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 18  # elements
 _VALUES = 100_000  # plain values that are compared
+_TEXT_OF_NAMES = 64 << 20  # characters
 
 
 @dataclass(frozen=True)
@@ -195,10 +197,15 @@ def _plain(
 def _values(checkpoint: Checkpoint, prefixes: Sequence[str]) -> dict[str, Any]:
     lines = outline(checkpoint.tree(), (), everything=True, budget=_VALUES)
     values: dict[str, Any] = {}
+    room = _TEXT_OF_NAMES
     for line in lines:
         # The versions of modules are torch's own notes, which a conversion drops.
         if line.kind == "value" and "_metadata" not in line.path:
-            values[_stripped(joined(line.path), prefixes)] = line.value
+            name = _stripped(joined(line.path), prefixes)
+            room -= len(name)
+            if room < 0:
+                raise LimitError("the names of the values are too long to compare them")
+            values[name if name not in values else f"{name}~{len(values)}"] = line.value
     return values
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, time, timedelta, tzinfo
 from itertools import islice
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LONG = 6  # a sequence of more values is cut ...
 _HEAD = 2  # ... to as many of them
 _TEXT = 60
+_KEY = 1000
 _SCALARS_SHOWN = 8
 _BIG_INT = 128  # bits
 _OPAQUE_PARTS = ("args", "kwargs", "state", "items", "mapping")
@@ -35,18 +36,21 @@ _SEQUENCES = (list, tuple, set, frozenset)
 _SHORT = (np.generic, np.dtype, date, time, timedelta, tzinfo, PurePath, range, TorchDtype)
 
 
+# Paths share their beginnings: a deep structure with many values would not fit memory otherwise.
+Trail = Optional[tuple["Trail", Any]]  # noqa: UP045 - of a name that is not there yet
+
+
 @dataclass(frozen=True)
 class Line:
     """One value of the outline.
 
     Attributes:
         depth: of nesting; the root has 0.
-        key: by which the value stands in its container; "" for the root.
+        key: by which the value stands in its container, cut if it is long; "" for the root.
         kind: "dict", "list" ... for a container; "opaque"; "tensor"; "value"; "same" for a
             container that was shown before; "more" for what was left out.
         text: what it is, in words; not safe for a terminal.
-        path: dict keys, positions and attributes from the root; a key that is neither str nor
-            int by its text.
+        trail: the trail of the container and the last step of the path; None for the root.
         value: of kind "value": itself.
         info: of a tensor.
         shares: of a tensor: the first one in the same storage, by name, and whether it is
@@ -57,10 +61,24 @@ class Line:
     key: str
     kind: str
     text: str
-    path: tuple[Any, ...]
+    trail: Trail
     value: Any = None
     info: TensorInfo | None = None
     shares: tuple[str, bool] | None = None
+
+    @property
+    def path(self) -> tuple[Any, ...]:
+        """Dict keys, positions and attributes from the root; a key that is neither str nor int
+        by its text."""
+        return _path(self.trail)
+
+
+def _path(trail: Trail) -> tuple[Any, ...]:
+    steps = []
+    while trail is not None:
+        trail, step = trail
+        steps.append(step)
+    return tuple(reversed(steps))
 
 
 def outline(
@@ -80,37 +98,37 @@ def outline(
         budget: after as many lines there is only one more, which says so.
     """
     first = _first_in_storage(infos)
-    seen: dict[int, tuple[Any, ...]] = {}
-    stack: list[tuple[int, tuple[Any, ...], str, Any]] = [(0, (), "", tree)]
+    seen: dict[int, Trail] = {}
+    stack: list[tuple[int, Trail, str, Any]] = [(0, None, "", tree)]
     while stack:
-        level, path, key, value = stack.pop()
+        level, trail, key, value = stack.pop()
         if budget == 0:
-            yield Line(0, "", "more", "the rest is left out: there are too many values", ())
+            yield Line(0, "", "more", "the rest is left out: there are too many values", None)
             return
         budget -= 1
         if isinstance(value, _Rest):
-            yield Line(level, "", "more", value.text, path)
+            yield Line(level, "", "more", value.text, trail)
             continue
         if isinstance(value, TensorInfo):
-            yield _tensor_line(level, path, key, value, first)
+            yield _tensor_line(level, trail, key, value, first)
             continue
         children = _children(value)
         if children is None:
-            yield Line(level, key, "value", brief(value), path, value)
+            yield Line(level, key, "value", brief(value), trail, value)
             continue
         if children and id(value) in seen:
-            there = joined(seen[id(value)]) or "the object itself"
-            yield Line(level, key, "same", f"the same object as {there}", path)
+            there = joined(_path(seen[id(value)])) or "the object itself"
+            yield Line(level, key, "same", f"the same object as {there}", trail)
             continue
-        seen[id(value)] = path
+        seen[id(value)] = trail
         kind, text, flat = _describe(value, children, everything)
-        yield Line(level, key, kind, text, path)
+        yield Line(level, key, kind, text, trail)
         if flat or (depth is not None and level >= depth):
             continue
         shown = children if everything else _cut(value, _telling(children))
         for name, child in reversed(shown):
             step = name if type(name) in (str, int) else brief(name)
-            stack.append((level + 1, (*path, step), str(step), child))
+            stack.append((level + 1, (trail, step), str(step)[:_KEY], child))
 
 
 def leaves_of(container: Container, limit: int) -> list[tuple[tuple[Any, ...], Any]]:
@@ -135,16 +153,16 @@ def _first_in_storage(infos: Iterable[TensorInfo]) -> dict[str, TensorInfo]:
 
 
 def _tensor_line(
-    level: int, path: tuple[Any, ...], key: str, info: TensorInfo, first: dict[str, TensorInfo]
+    level: int, trail: Trail, key: str, info: TensorInfo, first: dict[str, TensorInfo]
 ) -> Line:
     shares = None
     other = info if info.storage is None else first.get(info.storage, info)
-    if other is not info and other.path != path:
+    if other is not info:
         shares = (joined(other.path), view_of(other) == view_of(info))
     shape = " x ".join(map(str, info.shape)) if info.shape else "scalar"
     kind = "" if info.kind == "tensor" else f"{info.kind} "
     text = f"{kind}{info.dtype} {shape}"
-    return Line(level, key, "tensor", text, path, info=info, shares=shares)
+    return Line(level, key, "tensor", text, trail, info=info, shares=shares)
 
 
 def view_of(info: TensorInfo) -> tuple[Any, ...]:

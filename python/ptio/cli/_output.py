@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -66,6 +66,19 @@ def json_line(value: dict[str, Any]) -> None:
     import json
 
     print(json.dumps(value, allow_nan=False))
+
+
+def json_stream(value: dict[str, Any], last: str, items: Iterable[dict[str, Any]]) -> None:
+    """The same with one more field, a list that is never in memory as a whole."""
+    import json
+
+    text = json.dumps(value, allow_nan=False)
+    sys.stdout.write(f'{text[:-1]}, "{last}": [')
+    separator = ""
+    for item in items:
+        sys.stdout.write(separator + json.dumps(item, allow_nan=False))
+        separator = ", "
+    sys.stdout.write("]}\n")
 
 
 def json_number(value: float | None) -> float | str | None:

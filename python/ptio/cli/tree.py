@@ -57,9 +57,8 @@ def run(arguments: Any) -> int:
         with ptio.open(path, unknown="inert") as checkpoint:
             nodes = _nodes(checkpoint, arguments)
             if arguments.json:
-                lines = [_as_dict(line, elements) for line, elements in nodes]
-                told = {"path": path, "format": checkpoint.format, "nodes": lines}
-                _output.json_line(told)
+                told = {"path": path, "format": checkpoint.format}
+                _output.json_stream(told, "nodes", (_as_dict(*node) for node in nodes))
                 return Exit.FINE
             print(f"{_output.styled(_output.line(path), 'bold')}  {checkpoint.format}")
             for line, elements in nodes:
@@ -133,7 +132,6 @@ def _as_dict(line: Line, elements: str | None) -> dict[str, Any]:
         "key": line.key,
         "kind": line.kind,
         "text": line.text,
-        "path": line.path,
     }
     if line.info is not None:
         told["dtype"] = line.info.dtype
