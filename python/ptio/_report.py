@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ptio._checkpoint import open_checkpoint
+from ptio._containers import Options, open_container
 from ptio._errors import Error
 from ptio._limits import Limits
 from ptio._names import joined
@@ -17,7 +17,7 @@ from ptio._source import display_path
 from ptio._text import count, printable, size
 
 if TYPE_CHECKING:
-    from ptio._core import Finding, TensorInfo
+    from ptio._core import Finding
 
 _SHOWN = 10
 
@@ -33,6 +33,7 @@ class Problem:
         member: the member of the archive, or None for the file as a whole.
         offset: the byte inside the member (inside the file where member is None), or None.
         tensors: names of the tensors that lie in this member.
+        file: of several that belong together, the one that it is about; else None.
     """
 
     kind: str
@@ -40,10 +41,12 @@ class Problem:
     member: str | None = None
     offset: int | None = None
     tensors: tuple[str, ...] = ()
+    file: str | None = None
 
     def __str__(self) -> str:
         text = f"{self.kind}: {self.message}"
-        where = [] if self.member is None else [f"member {printable(self.member)}"]
+        where = [] if self.file is None else [printable(self.file, 160)]
+        where += [] if self.member is None else [f"member {printable(self.member)}"]
         where += [] if self.offset is None else [f"byte {self.offset}"]
         text += f" ({', '.join(where)})" if where else ""
         if self.tensors:
@@ -59,7 +62,7 @@ class VerifyReport:
 
     Attributes:
         path: the file, or None where it has no name.
-        format: "zip", or "" where it could not be read.
+        format: "zip", "torchscript", "safetensors" ...; "" where it could not be read.
         members: number of members of the archive.
         tensors: number of tensors.
         bytes: sum of the sizes of the members.
@@ -108,43 +111,41 @@ def report_on(
     path = display_path(f)
     start = perf_counter()
     try:
-        with open_checkpoint(f, limits=limits) as checkpoint:
-            findings = checkpoint.check(threads=threads, progress=progress)
-            if checkpoint.has_composites and not any(f.exception for f in findings):
-                checkpoint.build(None, verify=False, private=False, threads=threads, progress=None)
-            records = checkpoint.records()
-            tensors = checkpoint.tensors(False)
-            return VerifyReport(
-                path=path,
-                format=checkpoint.format,
-                members=len(records),
-                tensors=len(tensors),
-                bytes=sum(record.size for record in records),
-                seconds=perf_counter() - start,
-                problems=_problems([f for f in findings if f.exception], tensors),
-                notes=_problems([f for f in findings if not f.exception], ()),
-            )
+        container = open_container(f, Options(inert=True, limits=limits, threads=threads))
+        try:
+            checked = container.check(threads, progress)
+        finally:
+            container.close()
     except Error as e:
-        message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
-        problem = Problem(type(e).__name__, message, e.record, e.offset)
-        return VerifyReport(path=path, seconds=perf_counter() - start, problems=(problem,))
-
-
-def _problems(findings: Sequence[Finding], tensors: Sequence[TensorInfo]) -> tuple[Problem, ...]:
-    touched: dict[str, list[str]] = {finding.record: [] for finding in findings if finding.record}
-    if touched:
-        for tensor in tensors:
-            if tensor.record in touched:
-                touched[tensor.record].append(joined(tensor.path))
-    return tuple(
-        Problem(
-            kind=finding.exception or finding.kind,
-            message=finding.message,
-            member=finding.record or None,
-            offset=finding.offset,
-            tensors=tuple(touched.get(finding.record, ())),
+        return VerifyReport(
+            path=path, seconds=perf_counter() - start, problems=(_from_error(e, path),)
         )
-        for finding in findings
+    return VerifyReport(
+        path=path,
+        format=container.format,
+        members=checked.members,
+        tensors=checked.tensors,
+        bytes=checked.bytes,
+        seconds=perf_counter() - start,
+        problems=tuple(_problem(*found) for found in checked.findings if found[1].exception),
+        notes=tuple(_problem(*found) for found in checked.findings if not found[1].exception),
+    )
+
+
+def _from_error(e: Error, path: str | None) -> Problem:
+    message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
+    file = None if e.path == path else e.path
+    return Problem(type(e).__name__, message, e.record, e.offset, file=file)
+
+
+def _problem(file: str | None, finding: Finding, paths: tuple[tuple[Any, ...], ...]) -> Problem:
+    return Problem(
+        kind=finding.exception or finding.kind,
+        message=finding.message,
+        member=finding.record or None,
+        offset=finding.offset,
+        tensors=tuple(joined(path) for path in paths),
+        file=file,
     )
 
 

@@ -32,14 +32,19 @@ def is_other(error: Error) -> bool:
 
 def open_container(f: Any, options: Options) -> Container:
     """What is in `f`, a path or a file object."""
-    path = display_path(f)
     if is_path(f) and os.path.isdir(f):
         from ptio._containers._directory import open_directory
 
         return open_directory(os.fsdecode(f), options)
+    return open_file(f, options)
+
+
+def open_file(f: Any, options: Options, *, index: bool = True) -> Container:
+    """What is in a single file. `index`: which may be one of shards."""
+    path = display_path(f)
     source = open_source(f, options.mmap)
     try:
-        return _open(source, options, path, os.fsdecode(f) if is_path(f) else None)
+        return _open(source, options, path, os.fsdecode(f) if index and is_path(f) else None)
     except Error as e:
         if e.path is None:
             e.path = path

@@ -18,13 +18,21 @@ from ptio._core import Checkpoint, Source
 ALWAYS = (
     "__torch__",
     "torch.jit._pickle",
-    *(
-        f"torch.{dtype}Storage"
-        for dtype in (
-            "Bits16 Bits1x8 Bits2x4 Bits4x2 Bits8 ComplexHalf Float4_e2m1fn_x2 Float8_e4m3fn "
-            "Float8_e4m3fnuz Float8_e5m2 Float8_e5m2fnuz Float8_e8m0fnu UInt16 UInt32 UInt64"
-        ).split()
-    ),
+    "torch.Bits16Storage",
+    "torch.Bits1x8Storage",
+    "torch.Bits2x4Storage",
+    "torch.Bits4x2Storage",
+    "torch.Bits8Storage",
+    "torch.ComplexHalfStorage",
+    "torch.Float4_e2m1fn_x2Storage",
+    "torch.Float8_e4m3fnStorage",
+    "torch.Float8_e4m3fnuzStorage",
+    "torch.Float8_e5m2Storage",
+    "torch.Float8_e5m2fnuzStorage",
+    "torch.Float8_e8m0fnuStorage",
+    "torch.UInt16Storage",
+    "torch.UInt32Storage",
+    "torch.UInt64Storage",
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
-from ptio._checkpoint import open_checkpoint
+from ptio._containers import Options, open_container
 from ptio._errors import Error
 from ptio._names import joined
 from ptio._text import count, printable, size
@@ -84,8 +84,11 @@ def _ls(path: str, arguments: Any, several: bool) -> int:
 
 def _contents(path: str) -> tuple[list[TensorInfo], list[tuple[tuple[Any, ...], Any]]]:
     """The tensors, and the first of the other values with where they stand."""
-    with open_checkpoint(path) as checkpoint:
-        return checkpoint.tensors(True), checkpoint.leaves(_LEAVES)
+    container = open_container(path, Options(inert=True))
+    try:
+        return container.tensors(), container.leaves(_LEAVES)
+    finally:
+        container.close()
 
 
 def _print_tensors(tensors: Sequence[TensorInfo]) -> None:
