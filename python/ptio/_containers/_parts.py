@@ -9,14 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from ptio._containers._base import Checked, Container, Tick
 from ptio._containers._pickled import Pickled, touched
+from ptio._core import Finding
 
 if TYPE_CHECKING:
     from ptio._core import TensorInfo
+    from ptio._errors import Error
 
 
 def stored_bytes(rows: list[TensorInfo]) -> int:
     """Of the storages, each once."""
     return sum({row.record: row.storage_nbytes for row in rows if row.record}.values())
+
+
+def finding_of(e: Error) -> Finding:
+    """What keeps one of several files from being read."""
+    message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
+    return Finding(
+        exception=type(e).__name__,
+        kind=e.kind or "",
+        message=message,
+        record=e.record or "",
+        offset=e.offset,
+    )
 
 
 class Ticks:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptio._containers._base import Checked, Container, Options, Tick
 from ptio._containers._json import parse_json, require
-from ptio._containers._parts import Ticks, stored_bytes
+from ptio._containers._parts import Ticks, finding_of, stored_bytes
 from ptio._containers._siblings import Siblings
-from ptio._core import Finding, Source
+from ptio._core import Source
 from ptio._errors import AmbiguousError, Error, FormatError, LimitError, UnsupportedError
 from ptio._limits import Limits
 from ptio._text import printable
@@ -190,7 +190,7 @@ class Sharded:
                 self._listed(name)
                 result = self._shard(name).check(threads, tick)
             except Error as e:
-                checked.findings.append((name, _finding(e), ()))
+                checked.findings.append((name, finding_of(e), ()))
                 continue
             result.findings = [(name, finding, paths) for _, finding, paths in result.findings]
             checked.add(result)
@@ -203,11 +203,6 @@ class Sharded:
         self._closed = True
         for shard in self._shards.values():
             shard.close()
-
-
-def _finding(e: Error) -> Finding:
-    message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
-    return Finding((type(e).__name__, e.kind or "", message, e.record or "", e.offset))
 
 
 def require_mapping(value: Any) -> dict[Any, Any]:
