@@ -144,7 +144,8 @@ class Distributed:
         for chunk in item.chunks:
             with self._archives.chunk(item, chunk) as (archive, row):
                 ends = zip(chunk.offsets, chunk.sizes, strict=True)
-                archive.read_into(row, target[(..., *(slice(b, b + n) for b, n in ends))])
+                where = tuple(slice(begin, begin + size) for begin, size in ends)
+                archive.read_into(row, target[where or ...])
 
     def place(self, info: TensorInfo) -> tuple[str | None, int] | None:
         item = self._item(info)

@@ -300,6 +300,8 @@ def put(root: dict[str, Any], way: tuple[str | int, ...], value: Any) -> None:
         if following is None:
             container[step] = value
         elif there is None:
-            container[step] = container = [] if isinstance(following, int) else {}
+            fresh: Any = [] if isinstance(following, int) else {}
+            container[step] = fresh
+            container = fresh
         else:
             container = there

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptio._containers._base import Options
+from ptio._containers._index import Index
 from ptio._containers._parts import Parts, closing_all
 from ptio._containers._pickled import Pickled
-from ptio._core import Checkpoint, Source
 
 # Names of the archive's own code, which is data to us; and what C++ says beside torch.save.
 ALWAYS = (
@@ -36,15 +36,12 @@ ALWAYS = (
 )
 
 
-def open_torchscript(
-    source: Source, index: Checkpoint, options: Options, path: str | None
-) -> Parts:
+def open_torchscript(index: Index, options: Options) -> Parts:
     options = replace(options, allow=(*options.allow, *ALWAYS))
-    names = {record.name.partition("/")[2] for record in index.records()}
     with closing_all() as parts:
         for name in ("data", "constants"):
-            if f"{name}.pkl" in names:
+            if f"{name}.pkl" in index.sizes:
                 members = (f"{name}.pkl", f"{name}/", "")
-                whole = source.part(0, source.size)
-                parts.append(((name,), Pickled(whole, options, path=path, members=members)))
-        return Parts("torchscript", parts, one_file=True)
+                part = Pickled(index.whole(), options, path=index.path, members=members)
+                parts.append(((name,), part))
+        return Parts("torchscript", parts, index=index)
