@@ -32,25 +32,11 @@ def _png():
     )
 
 
-def _safetensors():
-    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    return struct.pack("<Q", len(header)) + header + bytes(4)
-
-
 def _zip_without_a_pickle():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("notes/readme.txt", "hello")
     return file.getvalue()
-
-
-def _torchscript():
-    parts = {"data.pkl": b"\x80\x02}.", "constants.pkl": b"\x80\x02).", "version": b"3\n"}
-    parts["code/__torch__.py"] = b"class M: pass\n"
-    entries = [
-        checkpoints.zip_files.Entry(b"m/" + name.encode(), data) for name, data in parts.items()
-    ]
-    return checkpoints.zip_files.write(entries)
 
 
 def _legacy():
@@ -63,11 +49,9 @@ WRONG = {
     "HTML": (b"<!DOCTYPE html>\n<html><body>404</body></html>", "HTML"),
     "HTML with blanks before": (b"\n\n  <html lang='en'>", "HTML"),
     "gzip": (gzip.compress(b"hello" * 100), "gzip"),
-    "safetensors": (_safetensors(), "safetensors"),
     "PNG": (_png(), "PNG"),
     "empty": (b"", "empty"),
     "zeros": (bytes(100_000), "zero"),
-    "TorchScript": (_torchscript(), "TorchScript"),
     "legacy": (_legacy(), "legacy"),
     "zip without a pickle": (_zip_without_a_pickle(), "data.pkl"),
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(50), "7z"),
@@ -115,14 +99,6 @@ def test_a_legacy_file_of_torch_says_how_to_convert_it(torch, torch_save):
     with pytest.raises(ptio.UnsupportedError, match="legacy") as caught:
         ptio.load(path)
     assert "torch.save" in caught.value.hint
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_torchscript_file_is_named(torch, tmp_path):
-    path = tmp_path / "scripted.pt"
-    torch.jit.save(torch.jit.script(torch.nn.ReLU()), path)
-    with pytest.raises(ptio.UnsupportedError, match="TorchScript"):
-        ptio.load(path)
 
 
 def test_a_directory(tmp_path):

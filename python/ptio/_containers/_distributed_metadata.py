@@ -288,20 +288,25 @@ def put(root: dict[str, Any], way: tuple[str | int, ...], value: Any) -> None:
     Raises:
         FormatError: another value is in the way.
     """
-    container: Any = root
+    here: Any = root
     for step, following in zip(way, (*way[1:], None), strict=True):
-        if not isinstance(container, list if isinstance(step, int) else dict):
+        there = _at(here, step)
+        if following is not None and there is None:
+            there = [] if isinstance(following, int) else {}
+            here[step] = there
+        elif following is None and there is not None:
             raise FormatError("two ways in planner_data contradict each other", kind=_KIND)
-        if isinstance(step, int):
-            container.extend([None] * (step + 1 - len(container)))
-        there = container[step] if isinstance(step, int) else container.get(step)
-        if following is None and there is not None:
-            raise FormatError("two ways in planner_data contradict each other", kind=_KIND)
-        if following is None:
-            container[step] = value
-        elif there is None:
-            fresh: Any = [] if isinstance(following, int) else {}
-            container[step] = fresh
-            container = fresh
-        else:
-            container = there
+        elif following is None:
+            here[step] = value
+        here = there
+
+
+def _at(container: Any, step: str | int) -> Any:
+    """What is at `step`, which a list grows to have; None for nothing."""
+    if not isinstance(container, list if isinstance(step, int) else dict):
+        raise FormatError("two ways in planner_data contradict each other", kind=_KIND)
+    if isinstance(container, dict):
+        return container.get(step)
+    position = int(step)
+    container.extend([None] * (position + 1 - len(container)))
+    return container[position]
