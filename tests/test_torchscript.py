@@ -78,11 +78,13 @@ def test_paths_go_through_attributes(program):
 def test_constants_of_the_code(torch, tmp_path):
     path = tmp_path / "traced.pt"
 
+    numbers = torch.tensor([1.0, 2.0, 3.0])
+
     def add(x):
-        return x + torch.tensor([1.0, 2.0, 3.0])
+        return x + numbers
 
     torch.jit.trace(add, torch.ones(3)).save(str(path))
-    assert_same(ptio.load(path)["constants"], (torch.tensor([1.0, 2.0, 3.0]),))
+    assert_same(ptio.load(path)["constants"], (numbers,))
     assert ptio.open(path).keys() == {"constants/0"}
 
 
