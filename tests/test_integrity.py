@@ -154,7 +154,8 @@ def test_the_report_is_json(flipped):
     told = json.loads(json.dumps(ptio.verify(flipped("data/0")).to_dict()))
     assert told["ok"] is False
     assert told["problems"][0]["member"] == "archive/data/0"
-    assert set(told["problems"][0]) == {"kind", "message", "member", "offset", "tensors"}
+    fields = {"kind", "message", "member", "offset", "tensors", "file"}
+    assert set(told["problems"][0]) == fields
 
 
 def test_unknown_classes_are_no_problem_for_verify(save):

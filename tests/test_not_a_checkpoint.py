@@ -32,11 +32,6 @@ def _png():
     )
 
 
-def _safetensors():
-    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    return struct.pack("<Q", len(header)) + header + bytes(4)
-
-
 def _zip_without_a_pickle():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -44,25 +39,14 @@ def _zip_without_a_pickle():
     return file.getvalue()
 
 
-def _torchscript():
-    parts = {"data.pkl": b"\x80\x02}.", "constants.pkl": b"\x80\x02).", "version": b"3\n"}
-    parts["code/__torch__.py"] = b"class M: pass\n"
-    entries = [
-        checkpoints.zip_files.Entry(b"m/" + name.encode(), data) for name, data in parts.items()
-    ]
-    return checkpoints.zip_files.write(entries)
-
-
 WRONG = {
     "git-lfs pointer": (LFS, "git-lfs"),
     "HTML": (b"<!DOCTYPE html>\n<html><body>404</body></html>", "HTML"),
     "HTML with blanks before": (b"\n\n  <html lang='en'>", "HTML"),
     "gzip": (gzip.compress(b"hello" * 100), "gzip"),
-    "safetensors": (_safetensors(), "safetensors"),
     "PNG": (_png(), "PNG"),
     "empty": (b"", "empty"),
     "zeros": (bytes(100_000), "zero"),
-    "TorchScript": (_torchscript(), "TorchScript"),
     "zip without a pickle": (_zip_without_a_pickle(), "data.pkl"),
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(50), "7z"),
     "text": (b"hello, world\n" * 10, ""),
@@ -113,14 +97,6 @@ def test_a_bare_pickle_has_no_storages(write, torch):
     Pickler(file, 2).dump(["tensor"])
     with pytest.raises(ptio.FormatError, match="no record data/0"):
         ptio.load(write(file.getvalue()))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_torchscript_file_is_named(torch, tmp_path):
-    path = tmp_path / "scripted.pt"
-    torch.jit.save(torch.jit.script(torch.nn.ReLU()), path)
-    with pytest.raises(ptio.UnsupportedError, match="TorchScript"):
-        ptio.load(path)
 
 
 def test_a_directory(tmp_path):

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ptio._checkpoint import open_checkpoint
+from ptio._errors import UnsupportedError
 from ptio._limits import Limits
 from ptio._progress import Progress, reporting
+from ptio._source import position
 
 if TYPE_CHECKING:
     from ptio._report import VerifyReport
@@ -28,7 +30,10 @@ def load(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Any:
-    """Load a checkpoint that torch.save wrote; tensors become NumPy arrays.
+    """Load a checkpoint; tensors become NumPy arrays.
+
+    Reads what torch.save wrote, and TorchScript, torch.package and torch.export archives,
+    safetensors files, sharded models and directories of torch.distributed.checkpoint.
 
     Nothing that the file names is imported or called, and torch is not needed. Containers keep
     their types, order and identity; two tensors that share a storage are two views of the same
@@ -40,7 +45,8 @@ def load(
         f: a path (str, bytes, os.PathLike), or a seekable binary file object, which is read
             from its current position on. Its position afterwards is right behind a checkpoint
             of torch before 1.6, of which several may follow one another in a stream; behind
-            others it is unspecified. An io.BytesIO is read without a copy.
+            others it is unspecified. An io.BytesIO is read without a copy. The path of a directory, or of the
+            index of shards, works too.
         mmap: True: arrays are views of a private memory map of the file: loading reads next to
             nothing, arrays can be written to, the file never changes. False: the bytes are
             read into memory. "auto" (default): map files given by path on a local file system,
@@ -77,13 +83,29 @@ def load(
     names = _names(allow)
     verify = _verify_setting(verify)
     workers = _threads_setting(threads)
-    opened = open_checkpoint(
-        f, mmap=mmap, limits=limits, inert=unknown == "inert", allow=names, encoding=encoding
-    )
-    with reporting(progress, "loading") as report, opened as checkpoint:
-        return checkpoint.build(
-            None, verify=verify, private=mmap is False, threads=workers, progress=report
-        )
+    inert = unknown == "inert"
+    start = position(f)
+    with reporting(progress, "loading") as report:
+        try:
+            with open_checkpoint(
+                f, mmap=mmap, limits=limits, inert=inert, allow=names, encoding=encoding
+            ) as checkpoint:
+                return checkpoint.build(
+                    None, verify=verify, private=mmap is False, threads=workers, progress=report
+                )
+        except UnsupportedError as e:
+            from ptio._containers import Options, is_other, open_container
+
+            if not is_other(e):
+                raise
+        if start is not None:
+            f.seek(start)
+        options = Options(mmap, verify, inert, names, encoding, limits, workers)
+        container = open_container(f, options)
+        try:
+            return container.load(report)
+        finally:
+            container.close()
 
 
 def verify(

@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ptio._checkpoint import open_checkpoint
+from ptio._containers import Options, open_container
 from ptio._errors import Error
 from ptio._limits import Limits
 from ptio._names import joined
 from ptio._progress import Progress
-from ptio._source import display_path
+from ptio._source import display_path, is_path
 from ptio._text import count, printable, size
 
 if TYPE_CHECKING:
-    from ptio._core import Checkpoint, Finding, TensorInfo
+    from ptio._core import Finding
 
 _SHOWN = 10
 
@@ -33,6 +35,7 @@ class Problem:
         member: the member of the archive, or None for the file as a whole.
         offset: the byte inside the member (inside the file where member is None), or None.
         tensors: names of the tensors that lie in this member.
+        file: of several that belong together, the one that it is about; else None.
     """
 
     kind: str
@@ -40,10 +43,12 @@ class Problem:
     member: str | None = None
     offset: int | None = None
     tensors: tuple[str, ...] = ()
+    file: str | None = None
 
     def __str__(self) -> str:
         text = f"{self.kind}: {self.message}"
-        where = [] if self.member is None else [f"member {printable(self.member)}"]
+        where = [] if self.file is None else [printable(self.file, 160)]
+        where += [] if self.member is None else [f"member {printable(self.member)}"]
         where += [] if self.offset is None else [f"byte {self.offset}"]
         text += f" ({', '.join(where)})" if where else ""
         if self.tensors:
@@ -59,8 +64,8 @@ class VerifyReport:
 
     Attributes:
         path: the file, or None where it has no name.
-        format: "zip", "legacy" (torch before 1.6), "tar" (torch 0.1), or "" where it could not
-            be read.
+        format: "zip", "legacy" (torch before 1.6), "tar" (torch 0.1), "safetensors" ...; "" where
+            it could not be read.
         members: number of members of the archive; of the formats before 1.6, of storages.
         tensors: number of tensors.
         bytes: sum of the sizes of the members.
@@ -113,56 +118,63 @@ def report_on(
     """Opens the checkpoint and checks it; what stops that is the only problem of the report."""
     path = display_path(f)
     start = perf_counter()
+    start_at = None if is_path(f) else f.tell()
     try:
-        with open_checkpoint(f, limits=limits) as checkpoint:
-            findings = checkpoint.check(threads=threads, progress=progress)
-            if checkpoint.has_composites and not any(f.exception for f in findings):
-                checkpoint.build(None, verify=False, private=False, threads=threads, progress=None)
-            records = checkpoint.records()
-            tensors = checkpoint.tensors(False)
-            doubts = _doubts(checkpoint) if second_opinion else ((), ())
-            return VerifyReport(
-                path=path,
-                format=checkpoint.format,
-                members=len(records),
-                tensors=len(tensors),
-                bytes=sum(record.size for record in records),
-                seconds=perf_counter() - start,
-                problems=_problems([f for f in findings if f.exception], tensors) + doubts[0],
-                notes=_problems([f for f in findings if not f.exception], ()) + doubts[1],
-            )
+        container = open_container(f, Options(inert=True, limits=limits, threads=threads))
+        try:
+            checked = container.check(threads, progress)
+        finally:
+            container.close()
     except Error as e:
-        message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
-        problem = Problem(type(e).__name__, message, e.record, e.offset)
-        return VerifyReport(path=path, seconds=perf_counter() - start, problems=(problem,))
+        return VerifyReport(
+            path=path, seconds=perf_counter() - start, problems=(_from_error(e, path),)
+        )
+    doubts, notes = _second_opinion(f, start_at) if second_opinion else ((), ())
+    return VerifyReport(
+        path=path,
+        format=container.format,
+        members=checked.members,
+        tensors=checked.tensors,
+        bytes=checked.bytes,
+        seconds=perf_counter() - start,
+        problems=tuple(_problem(*found) for found in checked.findings if found[1].exception)
+        + doubts,
+        notes=tuple(_problem(*found) for found in checked.findings if not found[1].exception)
+        + notes,
+    )
 
 
-def _doubts(checkpoint: Checkpoint) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """What libzip says, as problems and notes."""
-    if checkpoint.format == "pickle":
-        return (), (Problem("SECOND_OPINION", "there is no archive that libzip could read"),)
-    try:
-        checkpoint.second_opinion()
-    except Error as e:
-        return (Problem(type(e).__name__, str(e.args[0]), e.record, e.offset),), ()
+def _second_opinion(f: Any, start: int | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """What libzip says of the archive, as problems and notes."""
+    none = Problem("SECOND_OPINION", "there is no archive that libzip could read")
+    if is_path(f) and os.path.isdir(f):
+        return (), (none,)
+    if start is not None:
+        f.seek(start)
+    with open_checkpoint(f, lenient=True) as checkpoint:
+        if checkpoint.format != "zip" or not checkpoint.records():
+            return (), (none,)
+        try:
+            checkpoint.second_opinion()
+        except Error as e:
+            return (Problem(type(e).__name__, str(e.args[0]), e.record, e.offset),), ()
     return (), (Problem("SECOND_OPINION", "libzip reads the same members"),)
 
 
-def _problems(findings: Sequence[Finding], tensors: Sequence[TensorInfo]) -> tuple[Problem, ...]:
-    touched: dict[str, list[str]] = {finding.record: [] for finding in findings if finding.record}
-    if touched:
-        for tensor in tensors:
-            if tensor.record in touched:
-                touched[tensor.record].append(joined(tensor.path))
-    return tuple(
-        Problem(
-            kind=finding.exception or finding.kind,
-            message=finding.message,
-            member=finding.record or None,
-            offset=finding.offset,
-            tensors=tuple(touched.get(finding.record, ())),
-        )
-        for finding in findings
+def _from_error(e: Error, path: str | None) -> Problem:
+    message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
+    file = None if e.path == path else e.path
+    return Problem(type(e).__name__, message, e.record, e.offset, file=file)
+
+
+def _problem(file: str | None, finding: Finding, paths: tuple[tuple[Any, ...], ...]) -> Problem:
+    return Problem(
+        kind=finding.exception or finding.kind,
+        message=finding.message,
+        member=finding.record or None,
+        offset=finding.offset,
+        tensors=tuple(joined(path) for path in paths),
+        file=file,
     )
 
 

@@ -16,6 +16,16 @@ def is_path(f: Any) -> bool:
     return isinstance(f, (str, bytes, os.PathLike))
 
 
+def position(f: Any) -> int | None:
+    """Where a file object is; None for a path, or where it cannot tell."""
+    if is_path(f) or not hasattr(f, "tell"):
+        return None
+    try:
+        return int(f.tell())
+    except (OSError, ValueError, TypeError):
+        return None  # reading it will say what is wrong
+
+
 def open_source(f: Any, mmap: bool | str) -> Source:
     """The bytes of `f`, from its current position where it is a file object.
 

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ptio._checkpoint import for_core
 from ptio._containers._base import Checked, Container, Options, Tick
 from ptio._containers._pickled import Pickled
-from ptio._core import Checkpoint, Source, sniff
+from ptio._core import Source, sniff
 from ptio._errors import Error, UnsupportedError
 from ptio._source import display_path, is_path, open_source
+
+if TYPE_CHECKING:
+    from ptio._containers._index import Index
 
 __all__ = ["Checked", "Container", "Options", "Tick", "is_other", "open_container"]
 
@@ -32,14 +34,19 @@ def is_other(error: Error) -> bool:
 
 def open_container(f: Any, options: Options) -> Container:
     """What is in `f`, a path or a file object."""
-    path = display_path(f)
     if is_path(f) and os.path.isdir(f):
         from ptio._containers._directory import open_directory
 
         return open_directory(os.fsdecode(f), options)
+    return open_file(f, options)
+
+
+def open_file(f: Any, options: Options, *, index: bool = True) -> Container:
+    """What is in a single file. `index`: which may be one of shards."""
+    path = display_path(f)
     source = open_source(f, options.mmap)
     try:
-        return _open(source, options, path, os.fsdecode(f) if is_path(f) else None)
+        return _open(source, options, path, os.fsdecode(f) if index and is_path(f) else None)
     except Error as e:
         if e.path is None:
             e.path = path
@@ -70,27 +77,25 @@ def _open(source: Source, options: Options, path: str | None, name: str | None) 
 
 
 def _open_archive(kind: str, source: Source, options: Options, path: str | None) -> Container:
-    index = Checkpoint(
-        source,
-        limits=for_core(options.limits),
-        inert=False,
-        allow=(),
-        encoding=options.encoding,
-        path=path,
-        judge=None,
-        order=0,
-        for_torch=False,
-        members=None,
-        lenient=True,
-    )
+    from ptio._containers._index import Index
+
+    index = Index(source, options, path)
+    try:
+        return _open_index(kind, index, options)
+    except BaseException:
+        index.close()
+        raise
+
+
+def _open_index(kind: str, index: Index, options: Options) -> Container:
     if kind == "TORCHSCRIPT":
         from ptio._containers._torchscript import open_torchscript
 
-        return open_torchscript(source, index, options, path)
+        return open_torchscript(index, options)
     if kind == "TORCH_PACKAGE":
         from ptio._containers._package import open_package
 
-        return open_package(source, index, options, path)
+        return open_package(index, options)
     from ptio._containers._exported import open_exported
 
-    return open_exported(source, index, options, path)
+    return open_exported(index, options)

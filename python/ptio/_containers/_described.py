@@ -57,7 +57,7 @@ class FromDescription(Pickled):
         folder: str = "",
         parts: list[tuple[str, int, int]] | None = None,
     ) -> None:
-        pickle = _pickle(tensors)
+        pickle = pickle_of(tensors)
         members = (pickle, folder, "") if parts is None else (pickle, parts)
         try:
             super().__init__(source, options, path=path, members=members)
@@ -79,7 +79,8 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 _EMPTY_HOOKS = b"ccollections\nOrderedDict\n)R"
 
 
-def _pickle(tensors: Iterable[Described]) -> bytes:
+def pickle_of(tensors: Iterable[Described]) -> bytes:
+    """{name: tensor}"""
     items = [_text(t.name) + _tensor(t) for t in tensors]
     return b"\x80\x02}(" + b"".join(items) + b"u."
 

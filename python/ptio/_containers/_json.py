@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from ptio._errors import AmbiguousError, FormatError, LimitError
@@ -24,14 +25,15 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as e:
         raise FormatError(f"{what} is no JSON: {printable(str(e))}", kind="JSON") from None
-    return require(value, dict, what)
+    result: dict[str, Any] = require(value, dict, what)
+    return result
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        names = sorted(name for name, _ in pairs)
+        twice = next(one for one, other in pairwise(names) if one == other)
         raise AmbiguousError(f"the name {printable(twice)!r} is there twice", kind="JSON")
     return result
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several containers as one: the pickles of an archive, the files of a sharded model."""
+"""Several containers as one: the pickles of an archive."""
 
 from __future__ import annotations
 
@@ -8,15 +8,30 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ptio._containers._base import Checked, Container, Tick
+from ptio._containers._index import Index, Nested
 from ptio._containers._pickled import Pickled, touched
+from ptio._core import Finding
 
 if TYPE_CHECKING:
     from ptio._core import TensorInfo
+    from ptio._errors import Error
 
 
 def stored_bytes(rows: list[TensorInfo]) -> int:
     """Of the storages, each once."""
     return sum({row.record: row.storage_nbytes for row in rows if row.record}.values())
+
+
+def finding_of(e: Error) -> Finding:
+    """What keeps one of several files from being read."""
+    message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
+    return Finding(
+        exception=type(e).__name__,
+        kind=e.kind or "",
+        message=message,
+        record=e.record or "",
+        offset=e.offset,
+    )
 
 
 class Ticks:
@@ -51,25 +66,22 @@ def closing_all() -> Iterator[list[tuple[tuple[Any, ...], Container]]]:
 
 
 class Parts:
-    """Containers, each under a name that begins the paths of its tensors.
+    """The containers in an archive, each under a name that begins the paths of its tensors.
 
-    `load` returns a dict of what the parts load, by their names; where names are (), the parts
-    are dicts, and it returns one dict of all their items. `one_file`: they are pickles of the
-    same archive.
+    `load` returns a dict of what the parts load, by their names; a name of several steps is a
+    dict in a dict, and dicts of the same name become one.
     """
 
     def __init__(
         self,
         format: str,
         parts: Sequence[tuple[tuple[Any, ...], Container]],
-        metadata: dict[str, str] | None = None,
         *,
-        one_file: bool = False,
+        index: Index,
     ) -> None:
         self.format = format
-        self._one_file = one_file
+        self._index = index
         self._parts = parts
-        self._metadata = metadata
         self._rows: list[TensorInfo] | None = None
         self._homes: list[tuple[Container, TensorInfo]] = []
 
@@ -123,10 +135,13 @@ class Parts:
     def _join(self, values: list[Any]) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         for (name, _), value in zip(self._parts, values, strict=True):
-            if name:
-                result[name[0]] = value
+            place = result
+            for step in name[:-1]:
+                place = place.setdefault(step, {})
+            if isinstance(place.get(name[-1]), dict) and isinstance(value, dict):
+                place[name[-1]].update(value)
             else:
-                result.update(value)
+                place[name[-1]] = value
         return result
 
     def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]:
@@ -137,28 +152,25 @@ class Parts:
         return found
 
     def check(self, threads: int, progress: Tick | None) -> Checked:
-        checked = Checked()
-        ticks = Ticks(progress, [stored_bytes(part.tensors()) for _, part in self._parts])
-        for number, (name, part) in enumerate(self._parts):
-            tick = ticks.next()
-            if self._one_file and number > 0 and isinstance(part, Pickled):
+        """The members of the archive, and of the archives inside it."""
+        rows = self.tensors()
+        findings = self._index.check(threads, progress)
+        checked = Checked(len(self._index.sizes), sum(self._index.sizes.values()), len(rows))
+        checked.findings = [(None, finding, touched(finding, rows)) for finding in findings]
+        for name, part in self._parts:
+            if isinstance(part, Nested):
+                result = part.check(threads, None)
+                for _, finding, paths in result.findings:
+                    whole = tuple((*name, *path) for path in paths)
+                    checked.findings.append((part.name, finding, whole))
+            elif isinstance(part, Pickled) and not any(f.exception for f in findings):
                 part.check_contents(threads)
-                continue
-            result = part.check(threads, tick)
-            result.findings = [
-                (file, finding, tuple((*name, *path) for path in paths))
-                for file, finding, paths in result.findings
-            ]
-            checked.add(result)
-        if self._one_file:
-            rows = self.tensors()
-            checked.tensors = len(rows)
-            checked.findings = [(f, x, touched(x, rows)) for f, x, _ in checked.findings]
         return checked
 
     def metadata(self) -> dict[str, str] | None:
-        return self._metadata
+        return None
 
     def close(self) -> None:
         for _, part in self._parts:
             part.close()
+        self._index.close()

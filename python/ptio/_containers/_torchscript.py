@@ -10,33 +10,38 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptio._containers._base import Options
+from ptio._containers._index import Index
 from ptio._containers._parts import Parts, closing_all
 from ptio._containers._pickled import Pickled
-from ptio._core import Checkpoint, Source
 
 # Names of the archive's own code, which is data to us; and what C++ says beside torch.save.
 ALWAYS = (
     "__torch__",
     "torch.jit._pickle",
-    *(
-        f"torch.{dtype}Storage"
-        for dtype in (
-            "Bits16 Bits1x8 Bits2x4 Bits4x2 Bits8 ComplexHalf Float4_e2m1fn_x2 Float8_e4m3fn "
-            "Float8_e4m3fnuz Float8_e5m2 Float8_e5m2fnuz Float8_e8m0fnu UInt16 UInt32 UInt64"
-        ).split()
-    ),
+    "torch.Bits16Storage",
+    "torch.Bits1x8Storage",
+    "torch.Bits2x4Storage",
+    "torch.Bits4x2Storage",
+    "torch.Bits8Storage",
+    "torch.ComplexHalfStorage",
+    "torch.Float4_e2m1fn_x2Storage",
+    "torch.Float8_e4m3fnStorage",
+    "torch.Float8_e4m3fnuzStorage",
+    "torch.Float8_e5m2Storage",
+    "torch.Float8_e5m2fnuzStorage",
+    "torch.Float8_e8m0fnuStorage",
+    "torch.UInt16Storage",
+    "torch.UInt32Storage",
+    "torch.UInt64Storage",
 )
 
 
-def open_torchscript(
-    source: Source, index: Checkpoint, options: Options, path: str | None
-) -> Parts:
+def open_torchscript(index: Index, options: Options) -> Parts:
     options = replace(options, allow=(*options.allow, *ALWAYS))
-    names = {record.name.partition("/")[2] for record in index.records()}
     with closing_all() as parts:
         for name in ("data", "constants"):
-            if f"{name}.pkl" in names:
+            if f"{name}.pkl" in index.sizes:
                 members = (f"{name}.pkl", f"{name}/", "")
-                whole = source.part(0, source.size)
-                parts.append(((name,), Pickled(whole, options, path=path, members=members)))
-        return Parts("torchscript", parts, one_file=True)
+                part = Pickled(index.whole(), options, path=index.path, members=members)
+                parts.append(((name,), part))
+        return Parts("torchscript", parts, index=index)

@@ -16,7 +16,6 @@ from ptio.cli import _output
 from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
-    from ptio._containers import Container
     from ptio._core import TensorInfo
 
     Values = list[tuple[tuple[Any, ...], Any]]
@@ -86,19 +85,9 @@ def _contents(path: str) -> tuple[str, list[TensorInfo], Values]:
     """The format, the tensors, and the first of the other values with where they stand."""
     container = open_container(path, Options(inert=True))
     try:
-        return container.format, container.tensors(), _values(container)
+        return container.format, container.tensors(), container.leaves(_LEAVES)
     finally:
         container.close()
-
-
-def _values(container: Container) -> Values:
-    core = getattr(container, "core", None)
-    if core is not None:
-        leaves: Values = core.leaves(_LEAVES)
-        return leaves
-    from ptio._outline import leaves_of
-
-    return leaves_of(container, _LEAVES)
 
 
 def _chosen(tensors: list[TensorInfo], glob: str | None, sort: str | None) -> list[TensorInfo]:
