@@ -157,6 +157,20 @@ def test_a_constructor_of_tensors_makes_none(torch, pt, models):
         pt.load_model(model, io.BytesIO(data))
 
 
+def test_a_jagged_tensor_that_torch_has_to_know_is_refused(torch, pt, models, tmp_path):
+    code = """
+import sys, json, torch, ptio, ptio.torch as pt
+model = torch.nn.Linear(2, 2)
+try:
+    pt.load_model(model, sys.argv[1])
+except ptio.ForbiddenError as e:
+    print(json.dumps(str(e)))
+"""
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+    torch.save({"weight": nested, "bias": torch.ones(2)}, tmp_path / "x.pt")
+    assert "must be imported" in children.run(code, tmp_path / "x.pt")
+
+
 def test_no_class_of_the_file_is_imported(classes, keep):
     code = """
 import sys, json, torch, ptio.torch as pt

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -219,7 +220,8 @@ def _no_attribute(opaque: Opaque, name: str) -> str:
         return message
     from difflib import get_close_matches
 
-    names = [name for name in dir(opaque) if not name.startswith("_")][:_MOST_COMPARED]
+    known = islice(chain.from_iterable(_tables(opaque)), _MOST_COMPARED)
+    names = [each for each in known if type(each) is str and len(each) <= _REPR_TEXT]
     near = get_close_matches(name[:_REPR_TEXT], names, 1)
     return f"{message}; did you mean {printable(near[0])!r}?" if near else message
 

@@ -22,7 +22,7 @@ _CHOICES_SHOWN = 10
 # Tensors below such keys are no weights: random states, best scores, moments of optimizers.
 _BOOKKEEPING = (
     *("optim", "sched", "scaler", "rng", "random_state", "callback", "loops", "metric", "loss"),
-    *("hyper_param", "hparam", "sampler", "loader", "history"),
+    *("constants", "hyper_param", "hparam", "sampler", "loader", "history"),
 )
 
 State = Mapping[str, Any]
