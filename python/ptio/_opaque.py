@@ -168,6 +168,8 @@ def _class_in_class(args: tuple[Any, ...]) -> Opaque | None:
     """getattr(Outer, "Inner") is how protocol 2 names Outer.Inner."""
     if len(args) != 2 or not _is_name(args[0]) or type(args[1]) is not str:
         return None
+    if not args[1].isidentifier():
+        return None
     path = f"{args[0].name}.{args[1]}"
     return Opaque(args[0].module, path) if len(path) <= _LONGEST_PATH else None
 
