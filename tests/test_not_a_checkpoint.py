@@ -53,11 +53,6 @@ def _torchscript():
     return checkpoints.zip_files.write(entries)
 
 
-def _legacy():
-    parts = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001}, {"w": 1}, []]
-    return b"".join(pickle.dumps(part, 2) for part in parts)
-
-
 WRONG = {
     "git-lfs pointer": (LFS, "git-lfs"),
     "HTML": (b"<!DOCTYPE html>\n<html><body>404</body></html>", "HTML"),
@@ -68,7 +63,6 @@ WRONG = {
     "empty": (b"", "empty"),
     "zeros": (bytes(100_000), "zero"),
     "TorchScript": (_torchscript(), "TorchScript"),
-    "legacy": (_legacy(), "legacy"),
     "zip without a pickle": (_zip_without_a_pickle(), "data.pkl"),
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(50), "7z"),
     "text": (b"hello, world\n" * 10, ""),
@@ -104,17 +98,21 @@ def test_a_real_7z_file(tmp_path):
         ptio.load(tmp_path / "x.7z")
 
 
-@pytest.mark.parametrize("protocol", range(2, 6))
-def test_a_bare_pickle_is_named(write, protocol):
-    with pytest.raises(ptio.UnsupportedError, match="pickle"):
-        ptio.load(write(pickle.dumps({"lr": 0.1, "layers": [1, 2]}, protocol)))
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_bare_pickle_is_plain_data(write, protocol):
+    value = {"lr": 0.1, "layers": [1, 2]}
+    assert ptio.load(write(pickle.dumps(value, protocol))) == value
 
 
-def test_a_legacy_file_of_torch_says_how_to_convert_it(torch, torch_save):
-    path = torch_save({"w": torch.ones(2)}, _use_new_zipfile_serialization=False)
-    with pytest.raises(ptio.UnsupportedError, match="legacy") as caught:
-        ptio.load(path)
-    assert "torch.save" in caught.value.hint
+def test_a_bare_pickle_has_no_storages(write, torch):
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj):
+            return ("storage", torch.FloatStorage, "0", "cpu", 4) if obj == "tensor" else None
+
+    file = io.BytesIO()
+    Pickler(file, 2).dump(["tensor"])
+    with pytest.raises(ptio.FormatError, match="no record data/0"):
+        ptio.load(write(file.getvalue()))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -12,7 +12,6 @@ from support import checkpoints, tensors
 
 DATA = pathlib.Path(__file__).parent / "data"
 FILES = sorted(path.stem for path in DATA.glob("*.pt"))
-READABLE = [name for name in FILES if "legacy" not in name]
 TYPES = {
     "dict": dict,
     "OrderedDict": collections.OrderedDict,
@@ -50,17 +49,17 @@ def check(ours, told, path="obj"):
 
 
 def test_the_files_are_there():
-    assert len(READABLE) >= 4
+    assert len(FILES) >= 4
     assert all(path.stat().st_size < 4096 for path in DATA.glob("*.pt"))
 
 
 @pytest.mark.parametrize("mmap", [True, False])
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", FILES)
 def test_files_of_old_versions_hold_what_torch_said(name, mmap):
     check(ptio.load(DATA / f"{name}.pt", mmap=mmap), expected(name))
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", FILES)
 def test_files_of_old_versions_are_sound(name):
     assert ptio.verify(DATA / f"{name}.pt").ok
 
@@ -72,12 +71,6 @@ def test_views_of_an_old_file_share_memory(mmap):
         assert np.shares_memory(ours[name], ours["base"])
     again = ptio.load(DATA / "torch-1.13.1-parameters.pt", mmap=mmap)
     assert again["weight"] is again["again"]
-
-
-@pytest.mark.parametrize("name", sorted(set(FILES) - set(READABLE)))
-def test_the_legacy_format_is_named(name):
-    with pytest.raises(ptio.UnsupportedError, match="legacy"):
-        ptio.load(DATA / f"{name}.pt")
 
 
 def test_every_dtype_of_that_time_is_there():

@@ -81,26 +81,6 @@ def _packed(parts):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("weights_only", BOTH)
-def test_legacy_files(torch, write, check, weights_only):
-    base = torch.arange(6.0)
-    path = write(legacy(torch, {"w": [base[1:], base.view(2, 3).t()], "n": 3}))
-    check(lambda: path, weights_only=weights_only)
-    check(lambda: str(path), weights_only=weights_only, map_location="cpu")
-
-
-@pytest.mark.parametrize("weights_only", BOTH)
-def test_several_legacy_objects_in_one_stream(torch, load, weights_only):
-    """Each load leaves the file right behind its object, also where other bytes follow."""
-    parts = [{"w": torch.arange(3)}, [torch.ones(2)], "text"]
-    file = io.BytesIO(JUNK + b"".join(legacy(torch, part) for part in parts) + JUNK)
-    file.seek(len(JUNK))
-    loaded = [load(file, weights_only=weights_only) for _ in parts]
-    assert torch.equal(loaded[0]["w"], torch.arange(3))
-    assert loaded[2] == "text"
-    assert file.read() == JUNK
-
-
 @pytest.mark.parametrize(
     ("value", "fact"),
     [(os.getcwd, "whose module posix is blocked"), (collections.deque(), "collections.deque was")],

@@ -20,7 +20,7 @@ STORIES = pathlib.Path(__file__).resolve().parent / "stories"
 PYTHON = [sys.executable]
 PTIO_RUN = [sys.executable, "-m", "ptio", "run"]
 
-# Formats that ptio leaves to torch.
+# Those with something that ptio leaves to torch: whole models in the format before torch 1.6.
 LEFT_TO_TORCH = {"legacy_files"}
 
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "checkpoint.h"
+#include "legacy.h"
 #include "memory.h"
 #include "pickle_parse.h"
 #include "record_read.h"
@@ -14,11 +15,8 @@
 
 enum { MAX_SMALL_RECORD = 64 };
 
-static ptio_status check_kind(const ptio_source *source, ptio_file_kind *kind, ptio_error *err) {
-    ptio_sniffed file;
-    PTIO_TRY(ptio_sniff(source, &file, err));
-    *kind = file.kind;
-    if (file.kind == PTIO_FILE_ZIP || file.kind == PTIO_FILE_BARE_PICKLE) return PTIO_OK;
+static ptio_status check_kind(ptio_sniffed file, ptio_error *err) {
+    if (file.kind == PTIO_FILE_ZIP) return PTIO_OK;
     bool checkpoint = file.kind != PTIO_FILE_OTHER;
     return ptio_fail(err, checkpoint ? PTIO_E_FORMAT_UNSUPPORTED : PTIO_E_NOT_A_CHECKPOINT, "Z1.kind", 0,
                      "this is %s, not a checkpoint that torch.save wrote as a zip archive%s%s", file.name,
@@ -150,8 +148,8 @@ static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_optio
     return status;
 }
 
-static ptio_status parse_and_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options,
-                                 ptio_error *err) {
+ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                  ptio_error *err) {
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
                                 .old_calls = options->inert,
@@ -167,22 +165,10 @@ static ptio_status read_bare_pickle(const ptio_source *source, ptio_checkpoint *
                "the pickle has %llu bytes, at most %llu are read (limit pickle_bytes)",
                (unsigned long long)source->size, (unsigned long long)limits->pickle_bytes);
     PTIO_TRY(ptio_block_new((size_t)source->size, &c->pickle_block, err));
+    c->format = PTIO_FORMAT_PICKLE;
     c->pickle = ptio_block_bytes(c->pickle_block);
     c->pickle_size = source->size;
     return ptio_source_read(source, 0, ptio_block_bytes(c->pickle_block), (size_t)source->size, err);
-}
-
-static ptio_status open_index(const ptio_source *source, const ptio_checkpoint_options *options,
-                              ptio_checkpoint *c, ptio_error *err) {
-    memset(c, 0, sizeof *c);
-    c->file_size = source->size;
-    c->pickle_record = PTIO_NO_RECORD;
-    bool saved = options->members.pickle == NULL;
-    c->members = saved ? (ptio_members){"data.pkl", "data/", ""} : options->members;
-    PTIO_TRY(check_kind(source, &c->kind, err));
-    if (c->kind == PTIO_FILE_BARE_PICKLE) return PTIO_OK;
-    PTIO_TRY(ptio_zip_index_read(source, &options->limits, &c->index, err));
-    return saved ? check_archive(c, err) : PTIO_OK;
 }
 
 static ptio_status find_pickle(ptio_checkpoint *c, ptio_error *err) {
@@ -194,21 +180,46 @@ static ptio_status find_pickle(ptio_checkpoint *c, ptio_error *err) {
     return PTIO_OK;
 }
 
-ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
-                                         ptio_checkpoint *out, ptio_error *err) {
+static ptio_status open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
+                                ptio_sniffed file, ptio_checkpoint *out, ptio_error *err) {
     const ptio_limits *limits = &options->limits;
-    PTIO_TRY(open_index(source, options, out, err));
-    if (out->kind == PTIO_FILE_BARE_PICKLE) return read_bare_pickle(source, out, limits, err);
+    PTIO_TRY(check_kind(file, err));
+    PTIO_TRY(ptio_zip_index_read(source, limits, &out->index, err));
+    if (options->members.pickle == NULL) PTIO_TRY(check_archive(out, err));
     PTIO_TRY(find_pickle(out, err));
     PTIO_TRY(read_and_check(source, out, "version", check_version, options, err));
     PTIO_TRY(read_and_check(source, out, "byteorder", check_byte_order, options, err));
     return name_record(out, out->pickle_record, read_pickle(source, out, limits, err), err);
 }
 
+static ptio_status begin(const ptio_source *source, const ptio_checkpoint_options *options,
+                         ptio_checkpoint *out, ptio_sniffed *file, ptio_error *err) {
+    bool saved = options->members.pickle == NULL;
+    memset(out, 0, sizeof *out);
+    out->file_size = source->size;
+    out->pickle_record = PTIO_NO_RECORD;
+    out->members = saved ? (ptio_members){"data.pkl", "data/", ""} : options->members;
+    return ptio_sniff(source, file, err);
+}
+
+ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
+                                         ptio_checkpoint *out, ptio_error *err) {
+    ptio_sniffed file;
+    PTIO_TRY(begin(source, options, out, &file, err));
+    return open_archive(source, options, file, out, err);
+}
+
 ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
                                  ptio_checkpoint *out, ptio_error *err) {
-    PTIO_TRY(ptio_checkpoint_open_archive(source, options, out, err));
-    return name_record(out, out->pickle_record, parse_and_vet(out, options, err), err);
+    ptio_sniffed file;
+    PTIO_TRY(begin(source, options, out, &file, err));
+    out->swap = machine_is_big_endian(); /* unless the file says that it is big-endian, too */
+    if (file.kind == PTIO_FILE_LEGACY_PICKLE) return ptio_legacy_open(source, options, out, err);
+    if (file.kind == PTIO_FILE_BARE_PICKLE)
+        PTIO_TRY(read_bare_pickle(source, out, &options->limits, err));
+    else
+        PTIO_TRY(open_archive(source, options, file, out, err));
+    return name_record(out, out->pickle_record, ptio_checkpoint_parse(out, options, err), err);
 }
 
 void ptio_checkpoint_free(ptio_checkpoint *c) {

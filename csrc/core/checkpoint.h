@@ -14,7 +14,9 @@
 #include "zip_index.h"
 
 typedef struct {
-    uint64_t bytes;     /* exactly those of its record */
+    uint64_t bytes;     /* exactly those of its record, but for a view's */
+    uint64_t offset;    /* of a view: bytes of its root before it */
+    uint32_t root;      /* the storage that this one is a view of; of others, itself */
     uint32_t record;    /* PTIO_NO_RECORD: no data (meta) */
     uint8_t dtype;      /* of a typed storage; UINT8 for an untyped one */
     uint8_t swap_bytes; /* unit of byte order; 0 = not known yet */
@@ -71,6 +73,16 @@ typedef ptio_status (*ptio_judge)(void *context, uint32_t global, const uint8_t 
 /* The byte order of a file that does not say: those of torch < 2.0. */
 typedef enum { PTIO_LITTLE_ENDIAN, PTIO_BIG_ENDIAN, PTIO_NATIVE_ENDIAN } ptio_byte_order;
 
+typedef enum { PTIO_FORMAT_ZIP, PTIO_FORMAT_LEGACY, PTIO_FORMAT_TAR, PTIO_FORMAT_PICKLE } ptio_format;
+
+/* The storages that a file without records has named so far, by their keys. */
+typedef struct {
+    uint32_t *slots; /* open addressing: storage + 1 */
+    uint32_t mask, count;
+    uint32_t roots; /* those that are no views */
+    ptio_hash_key hash_key;
+} ptio_declared;
+
 /* Where an archive keeps an object, below its top directory. */
 typedef struct {
     const char *pickle; /* "model.pkl"; NULL: data.pkl, of an archive that torch.save wrote */
@@ -87,14 +99,16 @@ typedef struct {
     void *judge_context;
     bool torch_values; /* parameters, subclasses, sizes ... are made by torch; else the nearest plain value */
     ptio_byte_order order_if_missing;
+    bool may_continue; /* other bytes may follow a file of a legacy format: it is part of a stream */
     ptio_limits limits;
 } ptio_checkpoint_options;
 
 typedef struct {
-    ptio_file_kind kind;
-    ptio_zip_index index; /* empty for a bare pickle */
+    ptio_zip_index index; /* of a legacy format: its storages, as "data/<key>"; empty for a bare pickle */
+    ptio_format format;
     ptio_members members;
     uint64_t file_size;
+    uint64_t end;             /* of a legacy format: where it ends in the source; 0: with the source */
     ptio_block *pickle_block; /* owns pickle */
     const uint8_t *pickle;
     uint64_t pickle_size;
@@ -103,6 +117,7 @@ typedef struct {
     bool swap;              /* ... which is not this machine's */
 
     ptio_graph graph; /* its arena holds the tables below, too */
+    ptio_declared declared;
     ptio_storage *storages;
     size_t storage_count, storage_capacity;
     ptio_tensor *tensors;
@@ -128,6 +143,9 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
 /* The same without reading what its pickle says: no graph, no tensors. */
 ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_checkpoint_options *options,
                                          ptio_checkpoint *out, ptio_error *err) PTIO_MUST_CHECK;
+/* c->pickle, parsed and vetted. What ptio_checkpoint_open does for every format. */
+ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_options *options,
+                                  ptio_error *err) PTIO_MUST_CHECK;
 void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
 
 /* Module and name of a GLOBAL, MARKER or OPAQUE node. */

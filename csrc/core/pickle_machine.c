@@ -6,7 +6,7 @@
 
 const char *ptio_opcode_name(uint8_t opcode) {
     switch (opcode) {
-#define OPCODE(byte, name, protocol, handler) \
+#define OPCODE(byte, name, protocol, argument, handler) \
     case byte: return #name;
 #include "opcodes.def"
 #undef OPCODE

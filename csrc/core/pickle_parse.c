@@ -379,7 +379,7 @@ static ptio_status op_stop(ptio_machine *m) {
 
 static ptio_status machine_step(ptio_machine *m) {
     switch (*m->opcode) {
-#define OPCODE(byte, name, protocol, handler) \
+#define OPCODE(byte, name, protocol, argument, handler) \
     case byte: return op_##handler(m);
 #include "opcodes.def"
 #undef OPCODE

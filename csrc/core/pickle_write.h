@@ -10,7 +10,7 @@
 #include "error.h"
 
 typedef enum {
-#define OPCODE(byte, name, protocol, handler) PTIO_OP_##name = byte,
+#define OPCODE(byte, name, protocol, argument, handler) PTIO_OP_##name = byte,
 #include "opcodes.def"
 #undef OPCODE
 } ptio_opcode;

@@ -397,6 +397,7 @@ static ptio_status vet_all(ptio_vetting *v) {
         return ptio_vet_report_forbidden(v->c, v->err);
     PTIO_TRY(make_tables(v));
     PTIO_TRY(vet_nodes(v));
+    PTIO_TRY(ptio_vet_views(v));
     PTIO_TRY(ptio_vet_hash_work(v));
     ptio_vet_restore_kept(v);
     return ptio_vet_reachable(v);

@@ -173,6 +173,20 @@ void ptio_vet_restore_kept(ptio_vetting *v);
 /* PERSID -> STORAGE (P10, T1, Z12). */
 ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref node) PTIO_MUST_CHECK;
 
+/* Its parts, for vet_legacy.c: a key; a new storage, or a view of one (root and offset are set). */
+ptio_status ptio_vet_storage_key(ptio_vetting *v, ptio_ref key) PTIO_MUST_CHECK;
+ptio_status ptio_vet_add_storage(ptio_vetting *v, ptio_storage storage, uint32_t *number) PTIO_MUST_CHECK;
+ptio_status ptio_vet_add_view(ptio_vetting *v, ptio_storage storage, uint32_t *number) PTIO_MUST_CHECK;
+
+/* vet_legacy.c: a storage whose bytes come after the pickle (L1), or its view where view is not
+ * None; a class of modules; what is to be said of all views at the end. */
+ptio_status ptio_vet_declare(ptio_vetting *v, ptio_storage storage, ptio_ref view,
+                             uint32_t *number) PTIO_MUST_CHECK;
+ptio_status ptio_vet_module_id(ptio_vetting *v, ptio_ref node, const ptio_node *tuple) PTIO_MUST_CHECK;
+ptio_status ptio_vet_views(ptio_vetting *v) PTIO_MUST_CHECK;
+/* The storage of this key, or PTIO_NO_STORAGE. */
+uint32_t ptio_declared_find(const ptio_checkpoint *c, const uint8_t *key, size_t size);
+
 /* From the root: what is needed, depth (P13), memory. */
 ptio_status ptio_vet_reachable(ptio_vetting *v) PTIO_MUST_CHECK;
 

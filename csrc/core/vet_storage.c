@@ -11,7 +11,7 @@ static bool is_key_character(uint8_t c) {
            c == '.' || c == '-';
 }
 
-static ptio_status check_key_text(ptio_vetting *v, ptio_ref ref) {
+ptio_status ptio_vet_storage_key(ptio_vetting *v, ptio_ref ref) {
     const ptio_node *key = vet_node(v, ref);
     const uint8_t *text;
     char quoted[PTIO_QUOTED];
@@ -61,7 +61,12 @@ static ptio_status read_storage_class(ptio_vetting *v, ptio_ref ref, ptio_storag
     return PTIO_OK;
 }
 
-static ptio_status add_storage(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
+ptio_status ptio_vet_add_storage(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
+    storage.root = (uint32_t)v->c->storage_count;
+    return ptio_vet_add_view(v, storage, number);
+}
+
+ptio_status ptio_vet_add_view(ptio_vetting *v, ptio_storage storage, uint32_t *number) {
     ptio_checkpoint *c = v->c;
     void *items = c->storages;
     PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->storage_capacity, c->storage_count + 1,
@@ -104,9 +109,10 @@ static ptio_status storage_in_record(ptio_vetting *v, ptio_storage storage, uint
     VET_CHECK(v, storage.bytes == size, "T1.size", BOUNDS,
               "storage '%.*s' declares %llu bytes, the record has %llu", (int)key->a, text,
               (unsigned long long)storage.bytes, (unsigned long long)size);
-    if (size == 0) return add_storage(v, storage, number); /* nothing to share: each has its own dtype */
+    if (size == 0)
+        return ptio_vet_add_storage(v, storage, number); /* nothing to share: each has its own dtype */
     uint32_t *known = &v->storage_of_record[storage.record];
-    if (*known == PTIO_NO_STORAGE) PTIO_TRY(add_storage(v, storage, known));
+    if (*known == PTIO_NO_STORAGE) PTIO_TRY(ptio_vet_add_storage(v, storage, known));
     *number = *known;
     return PTIO_OK;
 }
@@ -118,13 +124,16 @@ ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref ref) {
     uint32_t number;
     VET_CHECK(v, tuple->kind == PTIO_N_TUPLE, "P10.tuple", PICKLE_MALFORMED,
               "a persistent id is %s, only a storage's tuple is known", ptio_vet_kind_name(v, id));
-    VET_CHECK(v, tuple->count == 5, "P10.items", PICKLE_MALFORMED,
-              "a storage's persistent id has %u items instead of 5", tuple->count);
+    bool legacy = v->c->format == PTIO_FORMAT_LEGACY;
+    if (legacy && tuple->count == 4 && ptio_vet_text_is(v, vet_item(v, tuple, 0), "module"))
+        return ptio_vet_module_id(v, ref, tuple);
+    VET_CHECK(v, tuple->count == (legacy ? 6 : 5), "P10.items", PICKLE_MALFORMED,
+              "a storage's persistent id has %u items instead of %d", tuple->count, legacy ? 6 : 5);
     PTIO_TRY(check_word(v, vet_item(v, tuple, 0)));
     PTIO_TRY(read_storage_class(v, vet_item(v, tuple, 1), &storage));
     storage.key = vet_item(v, tuple, 2);
     storage.location = vet_item(v, tuple, 3);
-    PTIO_TRY(check_key_text(v, storage.key));
+    PTIO_TRY(ptio_vet_storage_key(v, storage.key));
     PTIO_TRY(check_location(v, storage.location));
     const ptio_node *numel = vet_node(v, vet_item(v, tuple, 4));
     VET_CHECK(v, numel->kind == PTIO_N_INT && numel->integer >= 0, "P10.numel", BOUNDS,
@@ -133,8 +142,10 @@ ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref ref) {
         v, ptio_mul_u64((uint64_t)numel->integer, ptio_dtype_get(storage.dtype)->item_bytes, &storage.bytes),
         "T1.overflow", BOUNDS, "a storage of %lld elements is larger than any memory",
         (long long)numel->integer);
-    if (v->location_is_meta)
-        PTIO_TRY(add_storage(v, storage, &number));
+    if (legacy)
+        PTIO_TRY(ptio_vet_declare(v, storage, vet_item(v, tuple, 5), &number));
+    else if (v->location_is_meta)
+        PTIO_TRY(ptio_vet_add_storage(v, storage, &number));
     else
         PTIO_TRY(storage_in_record(v, storage, &number));
     vet_node(v, ref)->kind = PTIO_N_STORAGE;

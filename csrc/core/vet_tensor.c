@@ -78,7 +78,8 @@ static ptio_status agree_on_swap(ptio_vetting *v, ptio_storage *storage, uint8_t
     if (storage->alignment < swap) storage->alignment = swap;
     VET_CHECK(v, !v->c->swap || storage->swap_bytes == swap, "T6.unit", VALUE_UNSUPPORTED,
               "a big-endian storage is read as two dtypes of different sizes");
-    return PTIO_OK;
+    ptio_storage *root = &v->c->storages[storage->root];
+    return root == storage ? PTIO_OK : agree_on_swap(v, root, dtype);
 }
 
 /* Proves sizes and strides, which are the last dims that were read, and adds

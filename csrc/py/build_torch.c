@@ -92,10 +92,14 @@ static bool is_loaded(const ptio_builder *b, uint32_t number) {
     return !b->ring->without_data && storage->record != PTIO_NO_RECORD;
 }
 
+static PyObject *storage_of(ptio_builder *b, uint32_t number);
+
 static PyObject *import_storage(ptio_builder *b, uint32_t number) {
     const ptio_storage *storage = &b->c->storages[number];
     if (!is_loaded(b, number)) {
-        uint64_t at = storage->record == PTIO_NO_RECORD ? 0 : b->c->index.records[storage->record].data;
+        uint64_t at = storage->record == PTIO_NO_RECORD
+                          ? 0
+                          : b->c->index.records[storage->record].data + storage->offset;
         return PyObject_CallFunction(b->ring->meta_storage, "KK", storage->bytes, at);
     }
     ptio_wanted nothing = {.block = NULL}, *wanted = &nothing;
@@ -127,12 +131,24 @@ static PyObject *placed_storage(ptio_builder *b, uint32_t number) {
     return moved;
 }
 
+/* A view shares the memory of its root, wherever that was placed. */
+static PyObject *view_of_root(ptio_builder *b, uint32_t number) {
+    const ptio_storage *view = &b->c->storages[number];
+    PyObject *root = storage_of(b, view->root);
+    if (root == NULL) return NULL;
+    PyObject *part =
+        PySequence_GetSlice(root, (Py_ssize_t)view->offset, (Py_ssize_t)(view->offset + view->bytes));
+    Py_DECREF(root);
+    return part;
+}
+
 /* The storage that all of its tensors share, a new reference. torch never shares empty ones,
  * nor those without data. */
 static PyObject *storage_of(ptio_builder *b, uint32_t number) {
     PyObject **shared = &b->loaded->objects[number];
     if (*shared == NULL) {
-        PyObject *untyped = placed_storage(b, number);
+        bool view = b->c->storages[number].root != number && is_loaded(b, number);
+        PyObject *untyped = view ? view_of_root(b, number) : placed_storage(b, number);
         if (untyped != NULL && b->c->storages[number].bytes > 0 && is_loaded(b, number))
             *shared = Py_NewRef(untyped);
         return untyped;
@@ -197,6 +213,7 @@ static int hand_over(ptio_builder *b, const ptio_tensor *tensor, PyObject **out)
     uint32_t number = tensor->storage;
     const dlpack_exchange_api *api = b->ring->api;
     void *object = NULL;
+    if (b->c->storages[number].root != number) return 0;
     if (api == NULL || dlpack_dtypes[tensor->dtype].bits == 0 || !is_loaded(b, number) ||
         b->loaded->objects[number] != NULL || !fills_storage(b->c, tensor))
         return 0;

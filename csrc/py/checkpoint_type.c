@@ -93,6 +93,7 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     options.inert = inert;
     options.order_if_missing = (ptio_byte_order)order;
     options.torch_values = for_torch;
+    options.may_continue = ((ptio_source_object *)source)->stream;
     if (judge != Py_None) options.judge = ptio_judge_global;
     options.judge_context = &self->judging;
     if (self->lock == NULL) PyErr_NoMemory();
@@ -305,8 +306,19 @@ static PyObject *checkpoint_leaves(ptio_checkpoint_object *self, PyObject *args)
 }
 
 static PyObject *checkpoint_format(ptio_checkpoint_object *self, void *closure) {
+    static const char *const names[] = {[PTIO_FORMAT_ZIP] = "zip",
+                                        [PTIO_FORMAT_LEGACY] = "legacy",
+                                        [PTIO_FORMAT_TAR] = "tar",
+                                        [PTIO_FORMAT_PICKLE] = "pickle"};
     (void)closure;
-    return PyUnicode_FromString(self->checkpoint.kind == PTIO_FILE_BARE_PICKLE ? "pickle" : "zip");
+    return PyUnicode_FromString(names[self->checkpoint.format]);
+}
+
+/* Where other bytes may follow. */
+static PyObject *checkpoint_end(ptio_checkpoint_object *self, void *closure) {
+    (void)closure;
+    if (self->checkpoint.end == 0) Py_RETURN_NONE;
+    return PyLong_FromUnsignedLongLong(self->checkpoint.end);
 }
 
 static PyObject *checkpoint_error(ptio_checkpoint_object *self, void *closure) {
@@ -373,7 +385,9 @@ static PyMethodDef checkpoint_methods[] = {
     {NULL}};
 
 static PyGetSetDef checkpoint_getset[] = {
-    {"format", (getter)checkpoint_format, NULL, "\"zip\" or \"pickle\".", NULL},
+    {"format", (getter)checkpoint_format, NULL, "\"zip\", \"legacy\", \"tar\" or \"pickle\".", NULL},
+    {"end", (getter)checkpoint_end, NULL, "Where a legacy checkpoint ends in its source; None for others.",
+     NULL},
     {"error", (getter)checkpoint_error, NULL, "Why a lenient one has no tensors, or None.", NULL},
     {"pickle", (getter)checkpoint_pickle, NULL, "The pickle.", NULL},
     {"byteorder", (getter)checkpoint_byteorder, NULL, "\"little\" or \"big\".", NULL},

@@ -26,6 +26,7 @@
 #include "../core/memory.h"
 #include "../core/pickle_parse.h"
 #include "../core/record_read.h"
+#include "../core/sniff.h"
 #include "../core/vet.h"
 
 typedef struct {
@@ -75,6 +76,7 @@ ptio_status ptio_python_failed(ptio_error *err);
 typedef struct {
     PyObject_HEAD ptio_source source;
     bool open;
+    bool stream;     /* not all of a file: other bytes may follow the checkpoint */
     PyObject *owner; /* bytes that are borrowed, or the file object */
     uint64_t base;   /* where offset 0 lies in the file object */
 } ptio_source_object;

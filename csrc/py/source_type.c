@@ -148,6 +148,7 @@ static PyObject *source_from_fd(PyTypeObject *type, PyObject *args) {
         return NULL;
     ptio_source_object *self = source_alloc(type, NULL);
     if (self == NULL) return NULL;
+    self->stream = true;
     Py_BEGIN_ALLOW_THREADS status = ptio_source_from_fd(fd, base, mode, &self->source, &err);
     Py_END_ALLOW_THREADS return finish(self, status, &err, NULL);
 }
@@ -159,6 +160,7 @@ static PyObject *source_from_bytes(PyTypeObject *type, PyObject *args) {
     if (base < 0 || base > PyBytes_GET_SIZE(data)) base = PyBytes_GET_SIZE(data);
     ptio_source_object *self = source_alloc(type, data);
     if (self == NULL) return NULL;
+    self->stream = true;
     ptio_source_borrow(PyBytes_AS_STRING(data) + base, (size_t)(PyBytes_GET_SIZE(data) - base),
                        &self->source);
     return finish(self, PTIO_OK, NULL, NULL);
@@ -170,6 +172,7 @@ static PyObject *source_from_file(PyTypeObject *type, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OKK:from_file", &file, &base, &size)) return NULL;
     ptio_source_object *self = source_alloc(type, file);
     if (self == NULL) return NULL;
+    self->stream = true;
     self->base = base;
     ptio_source_callback(read_at, self, size, &self->source);
     return finish(self, PTIO_OK, NULL, NULL);

@@ -62,18 +62,23 @@ static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, ptio_
     return PTIO_OK;
 }
 
-/* The storage of a node that needs one. */
+/* The storage of a node that needs one: a view is read with its root. */
 static void want(const ptio_checkpoint *c, ptio_loaded *loaded, const ptio_node *node) {
     uint32_t number = node->kind == PTIO_N_STORAGE  ? node->a
                       : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage
                                                     : PTIO_NO_STORAGE;
     if (number == PTIO_NO_STORAGE || loaded->wanted_of[number] != 0) return;
-    const ptio_storage *storage = &c->storages[number];
+    uint32_t root = c->storages[number].root;
+    const ptio_storage *storage = &c->storages[root];
     if (storage->record == PTIO_NO_RECORD || storage->bytes == 0) return;
+    if (root != number && loaded->wanted_of[root] != 0) {
+        loaded->wanted_of[number] = loaded->wanted_of[root];
+        return;
+    }
     loaded->wanted[loaded->count++] = (ptio_wanted){.record = storage->record,
                                                     .alignment = storage->alignment,
                                                     .needs_private = c->swap && storage->swap_bytes > 1};
-    loaded->wanted_of[number] = (uint32_t)loaded->count;
+    loaded->wanted_of[number] = loaded->wanted_of[root] = (uint32_t)loaded->count;
     if (c->swap && storage->swap_bytes > 1) loaded->swaps = true;
 }
 
@@ -90,7 +95,7 @@ static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_load
 
 static void swap_all(const ptio_checkpoint *c, const ptio_loaded *loaded) {
     for (uint32_t i = 0; i < c->storage_count; i++)
-        if (loaded->wanted_of[i] != 0 && c->storages[i].swap_bytes > 1)
+        if (loaded->wanted_of[i] != 0 && c->storages[i].root == i && c->storages[i].swap_bytes > 1)
             ptio_swap_items(ptio_wanted_of(loaded, i)->bytes, c->storages[i].bytes,
                             c->storages[i].swap_bytes);
 }
@@ -139,13 +144,12 @@ void ptio_storages_release(ptio_loaded *loaded) {
 
 ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage) {
     PyObject **object = &builder->loaded->objects[storage];
-    if (*object == NULL && builder->c->storages[storage].bytes == 0)
-        *object = ptio_storage_new(builder->state, NULL, NULL, 0);
+    const ptio_storage *what = &builder->c->storages[storage];
+    if (*object == NULL && what->bytes == 0) *object = ptio_storage_new(builder->state, NULL, NULL, 0);
     if (*object == NULL) {
-        ptio_wanted *wanted = ptio_wanted_of(builder->loaded, storage);
-        ptio_block *block = wanted->block;
-        wanted->block = NULL; /* the object owns it from here on */
-        *object = ptio_storage_new(builder->state, block, wanted->bytes, builder->c->storages[storage].bytes);
+        const ptio_wanted *wanted = ptio_wanted_of(builder->loaded, storage);
+        *object = ptio_storage_new(builder->state, ptio_block_ref(wanted->block),
+                                   wanted->bytes + what->offset, what->bytes);
     }
     return (ptio_storage_object *)*object;
 }

@@ -56,7 +56,7 @@ PyObject *ptio_checkpoint_place(ptio_checkpoint_object *self, PyObject *number) 
     const ptio_node *node = &c->graph.nodes[ref];
     bool flipped = node->kind == PTIO_N_TENSOR && c->tensors[node->a].flags & (PTIO_T_CONJ | PTIO_T_NEG);
     bool swapped = c->swap && storage->swap_bytes > 1;
-    return Py_BuildValue("KO", (unsigned long long)c->index.records[storage->record].data,
+    return Py_BuildValue("KO", (unsigned long long)(c->index.records[storage->record].data + storage->offset),
                          is_stored(self, storage) && !swapped && !flipped ? Py_True : Py_False);
 }
 
@@ -111,6 +111,7 @@ PyObject *ptio_checkpoint_gather(ptio_checkpoint_object *self, PyObject *args) {
         find_storage(self, number, &storage) < 0)
         return NULL;
     if (!is_stored(self, storage)) return PyErr_Format(PyExc_ValueError, "the storage is compressed");
+    if (!ptio_add_u64(region.begin, storage->offset, &region.begin)) region.begin = UINT64_MAX;
     if (prove(self, storage) < 0) return NULL; /* so that reading needs no lock */
     Py_BEGIN_ALLOW_THREADS status = ptio_record_gather(&self->source->source, &self->checkpoint.index,
                                                        storage->record, &region, PyArray_DATA(out), &err);

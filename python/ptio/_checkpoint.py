@@ -10,7 +10,7 @@ from typing import Any
 from ptio._core import Archive, Checkpoint, Source
 from ptio._errors import Error
 from ptio._limits import Limits
-from ptio._source import display_path, open_source
+from ptio._source import display_path, is_path, open_source
 
 _DEFAULT_LIMITS = Limits()
 
@@ -35,7 +35,8 @@ def open_checkpoint(
 ) -> Iterator[Checkpoint]:
     """The parsed and vetted checkpoint in `f`. Errors inside carry the name of the file."""
     with _open_source(f, mmap) as (source, path):
-        yield Checkpoint(
+        start = None if is_path(f) else f.tell()
+        checkpoint = Checkpoint(
             source,
             limits=for_core(limits),
             inert=inert,
@@ -48,6 +49,9 @@ def open_checkpoint(
             members=members,
             lenient=lenient,
         )
+        yield checkpoint
+        if start is not None and checkpoint.end is not None:
+            f.seek(start + checkpoint.end)  # other objects may follow one of a legacy format
 
 
 @contextmanager

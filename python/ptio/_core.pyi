@@ -52,7 +52,8 @@ class Finding(NamedTuple):
 class Checkpoint:
     """A parsed and vetted checkpoint: nothing of it has been built yet."""
 
-    format: str  # "zip" | "pickle"
+    format: str  # "zip" | "legacy" | "tar" | "pickle"
+    end: int | None  # of a legacy format: where it ends in the source, which may go on
     error: Exception | None  # why a lenient one has no tensors
     pickle: bytes
     byteorder: str  # "little" | "big"

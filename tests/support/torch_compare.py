@@ -50,6 +50,7 @@ _STRIDED_FACTS = {
     "storage bytes": lambda t: t.untyped_storage().nbytes(),
     "address": lambda t: bool(t.data_ptr()) or t.numel() == 0,
 }
+_UNSIZED_FACTS = {name: ask for name, ask in _STRIDED_FACTS.items() if name != "resizable"}
 
 
 def assert_same_objects(ours, theirs):
@@ -62,7 +63,14 @@ def assert_same_but_for_size(ours, theirs):
     _CompactComparison().run(ours, theirs)
 
 
+def assert_same_but_for_resizing(ours, theirs):
+    """The same, but for storages that torch could resize: those of files before torch 1.6."""
+    _LegacyComparison().run(ours, theirs)
+
+
 class _TorchComparison(Comparison):
+    facts = _STRIDED_FACTS
+
     def _compare(self, ours, theirs, path):
         kind = type(theirs)
         assert type(ours) is kind, f"{path}: {type(ours)} instead of {kind}"
@@ -143,7 +151,7 @@ class _TorchComparison(Comparison):
         self._parts(_PARTS[theirs.layout], ours, theirs, path)
 
     def _strided(self, ours, theirs, path):
-        self._facts(_STRIDED_FACTS, ours, theirs, path)
+        self._facts(self.facts, ours, theirs, path)
         self._storage(ours.untyped_storage(), theirs.untyped_storage(), path)
         if theirs.is_quantized:
             self._quantized(ours, theirs, path)
@@ -187,6 +195,10 @@ class _TorchComparison(Comparison):
     def _storages_lie_apart(self):
         self.storages = {key: place[:2] for key, place in self.storages.items()}
         super()._storages_lie_apart()
+
+
+class _LegacyComparison(_TorchComparison):
+    facts = _UNSIZED_FACTS
 
 
 class _CompactComparison(_TorchComparison):

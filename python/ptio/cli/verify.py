@@ -13,7 +13,6 @@ from ptio.cli._exit import Exit
 def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "verify",
-        help="check structure and checksums",
         description="Check the structure of checkpoints and the CRC32 of every member.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ptio._core import AS_DATA, REFUSED, Checkpoint
+from ptio._core import Checkpoint
 from ptio.torch._ring import Ring
-from ptio.torch._rules import Rules
+from ptio.torch._rules import DataRules, Rules
 
 if TYPE_CHECKING:
     from ptio._containers._base import Options, Tick
@@ -20,24 +20,15 @@ class TorchSide:
     """Builds the values of one open checkpoint as torch's."""
 
     def __init__(self, options: Options) -> None:
-        self._rules = Rules(options.allow)
-        self._inert = options.inert
+        self._rules = (DataRules if options.inert else Rules)(options.allow)
         self._device = options.device
         self._checkpoint: Checkpoint | None = None
 
     def checkpoint(self, parse: Callable[[Any], Checkpoint]) -> Checkpoint:
         """The checkpoint as it was vetted for torch: its nodes have the same numbers."""
         if self._checkpoint is None:
-            self._checkpoint = parse(self._judge)
+            self._checkpoint = parse(self._rules.judge)
         return self._checkpoint
-
-    def _judge(self, module: str, name: str, known: bool) -> tuple[int, Any]:
-        judgement, value = self._rules.judge(module, name, known)
-        if judgement == REFUSED and self._inert:
-            from ptio._types import Opaque
-
-            return AS_DATA, Opaque(module, name)
-        return judgement, value
 
     def build(
         self, core: Checkpoint, node: int | None, options: Options, progress: Tick | None

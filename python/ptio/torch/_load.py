@@ -15,6 +15,7 @@ import torch
 
 from ptio._api import _threads_setting, _verify_setting
 from ptio._checkpoint import open_checkpoint
+from ptio._core import Source, sniff
 from ptio._errors import (
     Error,
     FormatError,
@@ -92,11 +93,10 @@ def load(
         return _load_safetensors(os.fsdecode(f), map_location)
     if not by_name:
         _require_seekable(f)
-    if _is_torchs_to_load(f, mmap):
+    kind = _kind_of(f)
+    if _is_torchs_to_load(kind, mmap):
         arguments = {"weights_only": weights_only, "mmap": mmap, **pickle_load_args}
-        with without_advice(weights_only):
-            path_or_file = os.fsdecode(f) if isinstance(f, bytes) else f
-            return original("load")(path_or_file, map_location, pickle_module, **arguments)
+        return _load_by_torch(f, map_location, pickle_module, arguments)
     if weights_only and pickle_load_args:
         warnings.warn("pickle_load_args only works if `weights_only=False`.", stacklevel=2)
         unknown = [name for name in pickle_load_args if name != "encoding"]
@@ -106,11 +106,11 @@ def load(
         raise ValueError("f must be a file path in order to use the mmap argument")
     encoding = pickle_load_args.setdefault("encoding", "utf-8")
     request = Request(f, map_location, mmap, verify, workers, limits, progress)
-    with in_torchs_words(weights_only), _tls_map_location(map_location):
+    with in_torchs_words(weights_only, archive=kind == "zip"), _tls_map_location(map_location):
         try:
             if weights_only:
                 return request.build(Rules(allow), encoding)
-            return _load_anything(request, pickle_module, pickle_load_args)
+            return _load_anything(request, kind, pickle_module, pickle_load_args)
         except UnsupportedError as e:
             if e.kind != "TORCHSCRIPT":
                 raise
@@ -193,9 +193,12 @@ class Request:
             self.f.seek(self.start)
 
 
-def _load_anything(request: Request, pickle_module: Any, arguments: dict[str, Any]) -> Any:
+def _load_anything(
+    request: Request, kind: str, pickle_module: Any, arguments: dict[str, Any]
+) -> Any:
     """weights_only=False. Where the file holds only what the core makes exactly as Python's own
-    unpickler would, it makes it; else that unpickler runs, with our storages."""
+    unpickler would, it makes it; else that unpickler runs, with our storages, or for formats
+    without an archive torch's own load."""
     encoding = arguments["encoding"]
     if pickle_module is pickle and len(arguments) == 1 and encoding in ("utf-8", "bytes"):
         try:
@@ -204,7 +207,17 @@ def _load_anything(request: Request, pickle_module: Any, arguments: dict[str, An
             if e.kind == "TORCHSCRIPT" or isinstance(e, FormatError):
                 raise
         request.rewind()
-    return unpickle(request, pickle_module, arguments)
+    if kind == "zip":
+        return unpickle(request, pickle_module, arguments)
+    arguments = {"weights_only": False, "mmap": False, **arguments}
+    return _load_by_torch(request.f, request.map_location, pickle_module, arguments)
+
+
+def _load_by_torch(f: Any, map_location: Any, pickle_module: Any, arguments: dict[str, Any]) -> Any:
+    """torch's own load, with the caller's own settings."""
+    with without_advice(arguments["weights_only"]):
+        path_or_file = os.fsdecode(f) if isinstance(f, bytes) else f
+        return original("load")(path_or_file, map_location, pickle_module, **arguments)
 
 
 def _load_torchscript(request: Request, weights_only: bool) -> Any:
@@ -267,23 +280,28 @@ def _require_seekable(f: Any) -> None:
         ) from None
 
 
-def _is_torchs_to_load(f: Any, mmap: bool) -> bool:
+_HEAD = 2048  # as much as says what a file is
+
+
+def _kind_of(f: Any) -> str:
+    """What the file is by its first bytes: "zip", "legacy", "tar" ..."""
+    if is_path(f):
+        with open(f, "rb", buffering=0) as file:
+            head = file.read(_HEAD)
+    else:
+        start = f.tell()
+        head = f.read(_HEAD)
+        f.seek(start)
+    return sniff(Source.from_bytes(head, 0))[0]
+
+
+def _is_torchs_to_load(kind: str, mmap: bool) -> bool:
     """Formats and modes that torch's own load handles, with the caller's settings."""
     if _compat.is_faking() or _compat.skips_data():
         return True
     if mmap and (_compat.maps_shared() or _compat.wants_calculated_offsets()):
         return True
-    return not _begins_as_zip(f)
-
-
-def _begins_as_zip(f: Any) -> bool:
-    if is_path(f):
-        with open(f, "rb", buffering=0) as file:
-            return file.read(4) == b"PK\3\4"
-    start = f.tell()
-    begin = f.read(4)
-    f.seek(start)
-    return bool(begin == b"PK\3\4")
+    return kind not in ("zip", "legacy") or (mmap and kind != "zip")
 
 
 def _load_safetensors(path: str, map_location: Any) -> Any:

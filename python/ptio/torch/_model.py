@@ -19,7 +19,7 @@ from ptio._opaque import Opaque
 from ptio._progress import Progress
 from ptio._source import is_path
 from ptio._state_dict import State
-from ptio.torch._load import _begins_as_zip, _require_seekable, load, load_as_data
+from ptio.torch._load import _kind_of, _require_seekable, load, load_as_data
 from ptio.torch._shadow import Shadow, empty_like, rehearse
 from ptio.torch._state_dict import ModelNames, select_from
 
@@ -98,7 +98,7 @@ def load_model(
     def read(verify: bool, progress: bool | Progress | None) -> OrderedDict[str, Any]:
         arguments = {
             "map_location": map_location if assign else "cpu",
-            "mmap": by_name and not assign and _begins_as_zip(f),
+            "mmap": by_name and not assign and _kind_of(f) == "zip",
             "verify": verify,
             "threads": threads,
             "allow": allow,

@@ -26,7 +26,7 @@ _OF_ARCHIVES = {
 
 
 @contextmanager
-def in_torchs_words(weights_only: bool) -> Iterator[None]:
+def in_torchs_words(weights_only: bool, archive: bool = True) -> Iterator[None]:
     """Our errors, with the phrases that programs look for in torch's."""
     try:
         yield
@@ -40,6 +40,8 @@ def in_torchs_words(weights_only: bool) -> Iterator[None]:
     except BoundsError:
         raise  # the archive itself is fine
     except FormatError as e:
+        if not archive:
+            raise
         words = _OF_ARCHIVES.get(e.kind or "", "failed reading zip archive")
         e.args = (f"PytorchStreamReader {words}: {e.args[0]}",)
         raise
