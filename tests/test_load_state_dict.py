@@ -138,6 +138,12 @@ def test_whole_models_of_every_protocol(classes, keep, protocol):
     assert_weights(ptio.load_state_dict(path), model.state_dict())
 
 
+def test_whole_models_in_the_format_before_zip(classes, keep):
+    model = classes.DetectionModel()
+    path = keep(ultralytics(model, None), _use_new_zipfile_serialization=False)
+    assert_weights(ptio.load_state_dict(path), model.state_dict())
+
+
 ZOO = {
     "Linear": lambda nn: nn.Linear(3, 2),
     "EmbeddingBag": lambda nn: nn.EmbeddingBag(5, 3),

@@ -47,6 +47,12 @@ def test_a_whole_model(classes, models, keep, assign):
     models.load_both(classes.DetectionModel(), keep(saved), state=state, assign=assign)
 
 
+def test_a_whole_model_in_the_format_before_zip(classes, models, keep):
+    saved = classes.DetectionModel()
+    path = keep({"model": saved}, _use_new_zipfile_serialization=False)
+    models.load_both(classes.DetectionModel(), path, state=saved.state_dict())
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_every_way_to_make_objects_beside_it(classes, models, keep, protocol):
     saved = classes.DetectionModel()
