@@ -26,8 +26,8 @@ def fast(torch):
     from ptio.torch._saver import Saver
 
     def run(obj):
-        data, _ = collect_torch(obj, Saver())
-        return data
+        data, *_ = collect_torch(obj, Saver())
+        return bytes(data)
 
     return run
 

@@ -118,16 +118,18 @@ void ptio_archive_free(ptio_archive *archive) {
 
 const ptio_zip_layout *ptio_archive_layout(const ptio_archive *archive) { return &archive->layout; }
 
-/* FNV-1a: the same on every machine, unlike the hash of hash.h. */
-static uint64_t mix(uint64_t hash, const uint8_t *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++) hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return hash;
+/* In the manner of FNV-1a, eight bytes at a time: the same on every machine, unlike hash.h. */
+static uint64_t mix_number(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ hash >> 32;
 }
 
-static uint64_t mix_number(uint64_t hash, uint64_t value) {
-    uint8_t bytes[8];
-    for (unsigned i = 0; i < 8; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-    return mix(hash, bytes, sizeof bytes);
+static uint64_t mix(uint64_t hash, const uint8_t *bytes, size_t n) {
+    uint8_t rest[8] = {0};
+    for (; n >= sizeof rest; bytes += sizeof rest, n -= sizeof rest)
+        hash = mix_number(hash, ptio_le64(bytes));
+    if (n > 0) memcpy(rest, bytes, n);
+    return mix_number(hash, ptio_le64(rest));
 }
 
 void ptio_archive_id(const ptio_archive *archive, char out[PTIO_ARCHIVE_ID + 1]) {

@@ -38,6 +38,13 @@ static inline uint64_t ptio_le64(const uint8_t *p) {
     return (uint64_t)ptio_le32(p) | (uint64_t)ptio_le32(p + 4) << 32;
 }
 
+/* Writes a number in decimal so that it ends before `end`: at most 20 digits. Gives where it begins. */
+static inline char *ptio_put_digits(uint64_t number, char *end) {
+    do *--end = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    return end;
+}
+
 static inline uint64_t ptio_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t ptio_max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
 

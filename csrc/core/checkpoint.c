@@ -153,6 +153,7 @@ ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_opti
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
                                 .old_calls = options->inert,
+                                .text_ids = c->format == PTIO_FORMAT_TAR,
                                 .new_calls = options->inert || options->judge != NULL};
     ptio_status status = ptio_pickle_parse(c->pickle, c->pickle_size, &parse, &c->graph, err);
     return status == PTIO_OK ? ptio_vet(c, options, err) : report_broken(c, options, err);
@@ -214,6 +215,7 @@ ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoin
     ptio_sniffed file;
     PTIO_TRY(begin(source, options, out, &file, err));
     out->swap = machine_is_big_endian(); /* unless the file says that it is big-endian, too */
+    if (file.kind == PTIO_FILE_LEGACY_TAR) return ptio_tar_open(source, options, out, err);
     if (file.kind == PTIO_FILE_LEGACY_PICKLE) return ptio_legacy_open(source, options, out, err);
     if (file.kind == PTIO_FILE_BARE_PICKLE)
         PTIO_TRY(read_bare_pickle(source, out, &options->limits, err));

@@ -103,6 +103,8 @@ typedef struct {
     ptio_limits limits;
 } ptio_checkpoint_options;
 
+typedef struct ptio_tar ptio_tar; /* tar_tables.h */
+
 typedef struct {
     ptio_zip_index index; /* of a legacy format: its storages, as "data/<key>"; empty for a bare pickle */
     ptio_format format;
@@ -118,6 +120,7 @@ typedef struct {
 
     ptio_graph graph; /* its arena holds the tables below, too */
     ptio_declared declared;
+    ptio_tar *tar; /* not owned, while such a file is vetted */
     ptio_storage *storages;
     size_t storage_count, storage_capacity;
     ptio_tensor *tensors;

@@ -10,9 +10,6 @@
  * known of their bytes.
  */
 #include "legacy.h"
-#include "memory.h"
-#include "pickle_parse.h"
-#include "pickle_series.h"
 #include "vet.h"
 
 enum { PROTOCOL_VERSION = 1001 };
@@ -21,54 +18,29 @@ typedef long long ll;
 typedef unsigned long long ull;
 
 typedef struct {
-    const ptio_source *source;
     const ptio_checkpoint_options *options;
     ptio_checkpoint *c;
     ptio_pickle_series series;
     ptio_error *err;
 } reader;
 
-/* Something is wrong inside a pickle, which has a name for messages. One that lacks its
- * end says so, unless it has already said something worse. */
-static ptio_status pickle_failed(reader *r, const ptio_series_pickle *pickle, const char *name,
-                                 ptio_status status) {
-    if (status == PTIO_E_PICKLE_MALFORMED)
-        PTIO_CHECK(!pickle->cut, "L1.cut", r->err, TRUNCATED, pickle->begin + pickle->size,
-                   "the file ends inside the pickle of the %s", name);
-    if (r->err->record[0] == '\0') ptio_error_in_record(r->err, name, strlen(name));
-    return status;
-}
-
 /* --- the small pickles -------------------------------------------------------------------- */
-
-/* They say nothing but plain data. */
-static ptio_status check_plain(const ptio_graph *graph, ptio_error *err) {
-    PTIO_CHECK(graph->global_count == 0, "L1.global", err, GLOBAL_FORBIDDEN, graph->globals[0].offset,
-               "a class or function is named where only plain data is");
-    return PTIO_OK;
-}
 
 /* What is to be said of the root of a small pickle. */
 typedef ptio_status (*check_root)(reader *r, const ptio_graph *graph);
 
 static ptio_status read_small(reader *r, const char *name, check_root check) {
-    const ptio_limits *limits = &r->options->limits;
-    ptio_parse_options parse = {.max_nodes = limits->objects,
-                                .max_bytes = ptio_limit_for_file(limits->object_bytes, r->source->size)};
-    ptio_series_pickle pickle;
-    ptio_graph graph = {.nodes = NULL};
-    PTIO_TRY(ptio_series_next(&r->series, limits->pickle_bytes, &pickle, r->err));
-    ptio_status status = ptio_pickle_parse(pickle.bytes, pickle.size, &parse, &graph, r->err);
-    if (status == PTIO_OK) status = check_plain(&graph, r->err);
-    status = status == PTIO_OK ? check(r, &graph) : pickle_failed(r, &pickle, name, status);
-    ptio_graph_free(&graph);
-    ptio_block_unref(pickle.block);
+    ptio_legacy_part part;
+    PTIO_TRY(ptio_legacy_part_read(&r->series, r->options, name, 0, &part, r->err));
+    ptio_status status = check(r, &part.graph);
+    ptio_legacy_part_free(&part);
     return status;
 }
 
 /* 0x1950a86a20f9469cfc6c, as a number that stands there: nothing that is computed. */
 static ptio_status check_magic(reader *r, const ptio_graph *graph) {
-    static const char bytes[] = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", digits[] = "119547037146038801333356";
+    static const char bytes[] = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
+                      digits[] = "119547037146038801333356";
     const ptio_node *root = &graph->nodes[graph->root];
     const char *magic = root->kind == PTIO_N_BIG_INT ? bytes : digits;
     bool number = root->kind == PTIO_N_BIG_INT || root->kind == PTIO_N_BIG_DECIMAL;
@@ -90,18 +62,6 @@ static ptio_status check_system(reader *r, const ptio_graph *graph) {
     PTIO_CHECK(graph->nodes[graph->root].kind == PTIO_N_DICT, "L1.system", r->err, PICKLE_MALFORMED,
                PTIO_NO_OFFSET, "what the file says of the system that wrote it is no dict");
     return PTIO_OK;
-}
-
-/* --- the object ------------------------------------------------------------------------------ */
-
-static ptio_status read_object(reader *r) {
-    ptio_series_pickle pickle;
-    PTIO_TRY(ptio_series_next(&r->series, r->options->limits.pickle_bytes, &pickle, r->err));
-    r->c->pickle_block = pickle.block;
-    r->c->pickle = pickle.bytes;
-    r->c->pickle_size = pickle.size;
-    ptio_status status = ptio_checkpoint_parse(r->c, r->options, r->err);
-    return status == PTIO_OK ? PTIO_OK : pickle_failed(r, &pickle, "object", status);
 }
 
 /* --- the storages ------------------------------------------------------------------------------ */
@@ -157,7 +117,7 @@ static ptio_status read_all(reader *r) {
     PTIO_TRY(read_small(r, "magic number", check_magic));
     PTIO_TRY(read_small(r, "protocol version", check_version));
     PTIO_TRY(read_small(r, "system information", check_system));
-    PTIO_TRY(read_object(r));
+    PTIO_TRY(ptio_legacy_object_read(&r->series, r->options, r->c, r->err));
     PTIO_TRY(read_small(r, "list of storages", read_storages));
     PTIO_CHECK(r->options->may_continue || r->series.at == r->series.end, "L1.end", r->err, LEGACY_MALFORMED,
                r->series.at, "%llu bytes follow the last storage", (ull)(r->series.end - r->series.at));
@@ -167,7 +127,7 @@ static ptio_status read_all(reader *r) {
 
 ptio_status ptio_legacy_open(const ptio_source *source, const ptio_checkpoint_options *options,
                              ptio_checkpoint *out, ptio_error *err) {
-    reader r = {.source = source, .options = options, .c = out, .err = err};
+    reader r = {.options = options, .c = out, .err = err};
     out->format = PTIO_FORMAT_LEGACY;
     out->pickle_record = PTIO_NO_RECORD;
     ptio_status status = ptio_series_begin(source, 0, source->size, &r.series, err);

@@ -41,6 +41,10 @@ void *ptio_pages_alloc(size_t size) {
     return ptio_allocation_fails() ? NULL : map_aligned(size);
 }
 
+void *ptio_pages_alloc_zeroed(size_t size) {
+    return is_mapped(size) ? ptio_pages_alloc(size) : ptio_alloc_zeroed(size, 1);
+}
+
 static void *move(void *block, size_t old_size, size_t new_size) {
     void *moved = ptio_pages_alloc(new_size);
     if (moved == NULL) return NULL;
@@ -66,4 +70,30 @@ void ptio_pages_free(void *block, size_t size) {
         munmap(block, size);
     else
         ptio_free(block);
+}
+
+/* Of an array: its capacity is as many items as its block has room for, which tells the size of it. */
+static bool array_size(size_t capacity, size_t item_size, size_t *size) {
+    size_t bytes;
+    return !__builtin_mul_overflow(capacity, item_size, &bytes) &&
+           ptio_pages_size(ptio_huge_room(bytes), size);
+}
+
+ptio_status ptio_pages_grow(void **items, size_t *capacity, size_t needed, size_t item_size,
+                            ptio_error *err) {
+    size_t old_size = 0, size = 0;
+    if (needed <= *capacity) return PTIO_OK;
+    size_t wider = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
+    if (!array_size(wider < needed ? needed : wider, item_size, &size)) return ptio_no_memory(err);
+    if (!array_size(*capacity, item_size, &old_size)) return ptio_no_memory(err);
+    void *grown = *items == NULL ? ptio_pages_alloc(size) : ptio_pages_resize(*items, old_size, size);
+    if (grown == NULL) return ptio_no_memory(err);
+    *items = grown;
+    *capacity = size / item_size;
+    return PTIO_OK;
+}
+
+void ptio_pages_free_array(void *items, size_t capacity, size_t item_size) {
+    size_t size;
+    if (items != NULL && array_size(capacity, item_size, &size)) ptio_pages_free(items, size);
 }

@@ -7,7 +7,7 @@
 #ifndef PTIO_PAGES_H
 #define PTIO_PAGES_H
 
-#include "base.h"
+#include "error.h"
 
 #define PTIO_HUGE_PAGE ((size_t)2 << 20)
 
@@ -23,8 +23,14 @@ bool PTIO_MUST_CHECK ptio_pages_size(size_t bytes, size_t *size);
 /* size as ptio_pages_size says; aligned to 64 bytes, contents undefined. NULL
  * when memory is out. */
 void *ptio_pages_alloc(size_t size) PTIO_MUST_CHECK;
+void *ptio_pages_alloc_zeroed(size_t size) PTIO_MUST_CHECK;
 /* Keeps the contents; may move. On NULL the old block is still there. */
 void *ptio_pages_resize(void *block, size_t old_size, size_t new_size) PTIO_MUST_CHECK;
 void ptio_pages_free(void *block, size_t size);
+
+/* As ptio_grow, for an array that may get large and is soon given back; {NULL, 0} to begin. */
+ptio_status ptio_pages_grow(void **items, size_t *capacity, size_t needed, size_t item_size,
+                            ptio_error *err) PTIO_MUST_CHECK;
+void ptio_pages_free_array(void *items, size_t capacity, size_t item_size); /* NULL is fine */
 
 #endif

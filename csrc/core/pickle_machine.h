@@ -163,6 +163,7 @@ ptio_status ptio_op_string(ptio_machine *m);
 ptio_status ptio_op_unicode(ptio_machine *m);
 ptio_status ptio_op_global(ptio_machine *m);
 ptio_status ptio_op_inst(ptio_machine *m);
+ptio_status ptio_op_persid(ptio_machine *m);
 ptio_status ptio_op_get(ptio_machine *m);
 ptio_status ptio_op_put(ptio_machine *m);
 

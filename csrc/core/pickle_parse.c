@@ -375,6 +375,7 @@ static ptio_status op_stop(ptio_machine *m) {
 #define op_global ptio_op_global
 #define op_inst ptio_op_inst
 #define op_get ptio_op_get
+#define op_persid ptio_op_persid
 #define op_put ptio_op_put
 
 static ptio_status machine_step(ptio_machine *m) {
@@ -424,7 +425,7 @@ ptio_status ptio_pickle_parse(const uint8_t *pickle, uint64_t size, const ptio_p
 
 /* One object fewer is allowed than the node needs: the opcode that fails made it. */
 uint64_t ptio_pickle_locate(const uint8_t *pickle, uint64_t size, ptio_ref node) {
-    ptio_parse_options options = {node - PTIO_FIRST_FREE_NODE, UINT64_MAX, true, true};
+    ptio_parse_options options = {node - PTIO_FIRST_FREE_NODE, UINT64_MAX, true, true, true};
     ptio_graph graph;
     ptio_error err = {0};
     uint64_t offset = PTIO_NO_OFFSET;

@@ -15,6 +15,7 @@ typedef struct {
     uint64_t max_bytes; /* memory of the graph */
     bool old_calls;     /* INST and OBJ are calls, which vetting judges, instead of refused */
     bool new_calls;     /* the same for NEWOBJ_EX */
+    bool text_ids;      /* PERSID is a persistent id, which vetting judges */
 } ptio_parse_options;
 
 /* Parses one pickle that ends exactly at pickle + size. The graph keeps

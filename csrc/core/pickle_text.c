@@ -272,6 +272,21 @@ ptio_status ptio_op_inst(ptio_machine *m) {
     return ptio_machine_push_call(m, PTIO_N_CALL, callee, arguments);
 }
 
+ptio_status ptio_op_persid(ptio_machine *m) {
+    const uint8_t *line;
+    size_t size;
+    ptio_ref id;
+    ptio_node *node;
+    PTIO_CHECK(m->options->text_ids, "P9.persid", m->err, OPCODE_FORBIDDEN, MACHINE_OFFSET(m),
+               "the pickle uses PERSID, which names things outside the file");
+    PTIO_TRY(take_line(m, MAX_NAME, &line, &size));
+    PTIO_TRY(ptio_machine_push_str(m, (uint64_t)(line - m->start), size));
+    PTIO_TRY(machine_pop(m, &id));
+    PTIO_TRY(machine_push_node(m, PTIO_N_PERSID, &node));
+    node->a = id;
+    return PTIO_OK;
+}
+
 static ptio_status take_index(ptio_machine *m, uint64_t *index) {
     const uint8_t *line;
     size_t size;

@@ -5,9 +5,9 @@
  */
 #include "pickle_write.h"
 
-#include "memory.h"
+#include "pages.h"
 
-enum { PROTOCOL = 2, BATCH = 1000, FIRST_MEMO = 64 };
+enum { PROTOCOL = 2, BATCH = 1000 };
 
 typedef unsigned long long ull;
 
@@ -16,7 +16,7 @@ typedef unsigned long long ull;
 static ptio_status grow(ptio_pickler *p, size_t n, ptio_error *err) {
     if (n > SIZE_MAX - p->size) return ptio_no_memory(err);
     void *bytes = p->bytes;
-    PTIO_TRY(ptio_grow(&bytes, &p->capacity, p->size + n, 1, err));
+    PTIO_TRY(ptio_pages_grow(&bytes, &p->capacity, p->size + n, 1, err));
     p->bytes = bytes;
     return PTIO_OK;
 }
@@ -25,9 +25,16 @@ static inline ptio_status PTIO_MUST_CHECK make_room(ptio_pickler *p, size_t n, p
     return PTIO_LIKELY(n <= p->capacity - p->size) ? PTIO_OK : grow(p, n, err);
 }
 
-/* The lowest `size` bytes of a number, lowest first; there is room. */
-static void put(ptio_pickler *p, uint64_t value, unsigned size) {
-    for (unsigned i = 0; i < size; i++) p->bytes[p->size++] = (uint8_t)(value >> (8 * i));
+/* A number, lowest byte first; there is room for all 8 of it. Written out, compilers see one store. */
+static inline void put_le64(uint8_t *to, uint64_t value) {
+    to[0] = (uint8_t)value;
+    to[1] = (uint8_t)(value >> 8);
+    to[2] = (uint8_t)(value >> 16);
+    to[3] = (uint8_t)(value >> 24);
+    to[4] = (uint8_t)(value >> 32);
+    to[5] = (uint8_t)(value >> 40);
+    to[6] = (uint8_t)(value >> 48);
+    to[7] = (uint8_t)(value >> 56);
 }
 
 static void put_bytes(ptio_pickler *p, const void *bytes, size_t n) {
@@ -35,22 +42,21 @@ static void put_bytes(ptio_pickler *p, const void *bytes, size_t n) {
     p->size += n;
 }
 
-/* An opcode with a number of `size` bytes behind it. */
-static ptio_status put_op(ptio_pickler *p, ptio_opcode op, uint64_t value, unsigned size, ptio_error *err) {
-    PTIO_TRY(make_room(p, 1 + size, err));
-    p->bytes[p->size++] = (uint8_t)op;
-    put(p, value, size);
+/* An opcode with the lowest `size` bytes of a number behind it; what is above them is overwritten
+ * by the next opcode. */
+static inline ptio_status PTIO_MUST_CHECK put_op(ptio_pickler *p, ptio_opcode op, uint64_t value,
+                                                 unsigned size, ptio_error *err) {
+    PTIO_TRY(make_room(p, 1 + sizeof value, err));
+    p->bytes[p->size] = (uint8_t)op;
+    put_le64(p->bytes + p->size + 1, value);
+    p->size += 1 + size;
     return PTIO_OK;
 }
 
 ptio_status ptio_pickler_op(ptio_pickler *p, ptio_opcode op, ptio_error *err) {
-    return put_op(p, op, 0, 0, err);
-}
-
-static void free_memo(ptio_pickler *p) {
-    ptio_free(p->memo);
-    p->memo = NULL;
-    p->memo_capacity = p->keys = 0;
+    PTIO_TRY(make_room(p, 1, err));
+    p->bytes[p->size++] = (uint8_t)op;
+    return PTIO_OK;
 }
 
 ptio_status ptio_pickler_begin(ptio_pickler *p, ptio_error *err) {
@@ -59,13 +65,13 @@ ptio_status ptio_pickler_begin(ptio_pickler *p, ptio_error *err) {
 
 ptio_status ptio_pickler_end(ptio_pickler *p, ptio_error *err) {
     PTIO_TRY(ptio_pickler_op(p, PTIO_OP_STOP, err));
-    free_memo(p);
+    ptio_address_map_free(&p->memo);
     return PTIO_OK;
 }
 
 void ptio_pickler_free(ptio_pickler *p) {
-    free_memo(p);
-    ptio_free(p->bytes);
+    ptio_address_map_free(&p->memo);
+    ptio_pages_free_array(p->bytes, p->capacity, 1);
     *p = (ptio_pickler){.bytes = NULL};
 }
 
@@ -124,35 +130,13 @@ ptio_status ptio_pickler_global(ptio_pickler *p, const char *module, const char 
     PTIO_TRY(make_room(p, n + m + 3, err));
     PTIO_TRY(ptio_pickler_op(p, PTIO_OP_GLOBAL, err));
     put_bytes(p, module, n);
-    put(p, '\n', 1);
+    put_bytes(p, "\n", 1);
     put_bytes(p, name, m);
-    put(p, '\n', 1);
+    put_bytes(p, "\n", 1);
     return PTIO_OK;
 }
 
 /* --- the memo ------------------------------------------------------------- */
-
-/* The slot of the key, or the free one where it would be; there is a free one. The
- * multiplication brings the bits in which addresses differ to the top. */
-static ptio_pickler_slot *find(const ptio_pickler *p, uint64_t key) {
-    size_t mask = p->memo_capacity - 1;
-    size_t at = (size_t)(key * UINT64_C(0x9E3779B97F4A7C15) >> 32) & mask;
-    while (p->memo[at].key != 0 && p->memo[at].key != key) at = (at + 1) & mask;
-    return &p->memo[at];
-}
-
-static ptio_status widen_memo(ptio_pickler *p, ptio_error *err) {
-    size_t capacity = p->memo_capacity == 0 ? FIRST_MEMO : 2 * p->memo_capacity;
-    ptio_pickler_slot *old = p->memo, *wider = ptio_alloc_zeroed(capacity, sizeof *wider);
-    size_t old_capacity = p->memo_capacity;
-    if (wider == NULL) return ptio_no_memory(err);
-    p->memo = wider;
-    p->memo_capacity = capacity;
-    for (size_t i = 0; i < old_capacity; i++)
-        if (old[i].key != 0) *find(p, old[i].key) = old[i];
-    ptio_free(old);
-    return PTIO_OK;
-}
 
 static ptio_status put_number(ptio_pickler *p, ptio_opcode near, ptio_opcode far, uint64_t number,
                               ptio_error *err) {
@@ -163,25 +147,24 @@ static ptio_status put_number(ptio_pickler *p, ptio_opcode near, ptio_opcode far
 ptio_status ptio_pickler_memoize(ptio_pickler *p, uint64_t key, ptio_error *err) {
     PTIO_CHECK(p->memo_count <= UINT32_MAX, "W5.memo", err, UNWRITABLE, PTIO_NO_OFFSET,
                "a pickle of protocol 2 has no more than 2^32 objects");
-    if (key != 0 && p->keys >= p->memo_capacity / 2) PTIO_TRY(widen_memo(p, err));
     PTIO_TRY(put_number(p, PTIO_OP_BINPUT, PTIO_OP_LONG_BINPUT, p->memo_count, err));
-    if (key != 0) {
-        ptio_pickler_slot *slot = find(p, key);
-        p->keys += slot->key == 0;
-        *slot = (ptio_pickler_slot){key, p->memo_count};
-    }
+    if (key != 0) PTIO_TRY(ptio_address_map_put(&p->memo, key, p->memo_count, err));
     p->memo_count++;
     return PTIO_OK;
 }
 
 bool ptio_pickler_knows(const ptio_pickler *p, uint64_t key) {
-    return p->keys > 0 && key != 0 && find(p, key)->key == key;
+    return ptio_address_map_find(&p->memo, key) != NULL;
+}
+
+ptio_status ptio_pickler_get(ptio_pickler *p, uint64_t number, ptio_error *err) {
+    return put_number(p, PTIO_OP_BINGET, PTIO_OP_LONG_BINGET, number, err);
 }
 
 ptio_status ptio_pickler_recall(ptio_pickler *p, uint64_t key, bool *known, ptio_error *err) {
-    bool found = ptio_pickler_knows(p, key);
-    if (found) PTIO_TRY(put_number(p, PTIO_OP_BINGET, PTIO_OP_LONG_BINGET, find(p, key)->number, err));
-    *known = found;
+    const uint64_t *number = ptio_address_map_find(&p->memo, key);
+    if (number != NULL) PTIO_TRY(ptio_pickler_get(p, *number, err));
+    *known = number != NULL;
     return PTIO_OK;
 }
 

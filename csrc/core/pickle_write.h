@@ -7,7 +7,7 @@
 #ifndef PTIO_PICKLE_WRITE_H
 #define PTIO_PICKLE_WRITE_H
 
-#include "error.h"
+#include "address_map.h"
 
 typedef enum {
 #define OPCODE(byte, name, protocol, argument, handler) PTIO_OP_##name = byte,
@@ -16,15 +16,9 @@ typedef enum {
 } ptio_opcode;
 
 typedef struct {
-    uint64_t key; /* 0 = free */
-    uint64_t number;
-} ptio_pickler_slot;
-
-typedef struct {
-    uint8_t *bytes; /* the pickle */
+    uint8_t *bytes; /* the pickle: an array of pages.h */
     size_t size, capacity;
-    ptio_pickler_slot *memo; /* open addressing, at most half full */
-    size_t memo_capacity, keys;
+    ptio_address_map memo;
     uint64_t memo_count; /* the next number: one for each object that was memoized */
 } ptio_pickler;          /* {0} is an empty one */
 
@@ -68,6 +62,9 @@ ptio_status ptio_pickler_memoize(ptio_pickler *p, uint64_t key, ptio_error *err)
 ptio_status ptio_pickler_recall(ptio_pickler *p, uint64_t key, bool *known, ptio_error *err) PTIO_MUST_CHECK;
 
 bool ptio_pickler_knows(const ptio_pickler *p, uint64_t key);
+
+/* BINGET of an object whose number the caller has remembered: p->memo_count before it was memoized. */
+ptio_status ptio_pickler_get(ptio_pickler *p, uint64_t number, ptio_error *err) PTIO_MUST_CHECK;
 
 /* --- tuples and containers --- */
 

@@ -47,11 +47,16 @@ typedef struct {
     uint8_t *scratch; /* PTIO_GATHER bytes for each worker but the calling thread, which has its own */
 } write_plan;
 
+/* Once for each state of the work: parts of it end together. */
 static ptio_status tick(void *context, uint64_t done_bytes, ptio_error *err) {
-    const ptio_record_writer *writer = context;
+    ptio_record_writer *writer = context;
     const ptio_write_options *options = &writer->options;
-    if (options->tick == NULL) return PTIO_OK;
-    return options->tick(options->tick_context, writer->done + done_bytes, writer->total, err);
+    uint64_t done = writer->done + done_bytes;
+    if (options->tick == NULL || (done == writer->told_done && writer->total == writer->told_total))
+        return PTIO_OK;
+    writer->told_done = done;
+    writer->told_total = writer->total;
+    return options->tick(options->tick_context, done, writer->total, err);
 }
 
 static unsigned thread_count(const ptio_record_writer *writer, uint64_t bytes) {

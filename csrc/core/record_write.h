@@ -30,9 +30,10 @@ typedef struct {
     ptio_sink *sink;
     ptio_zip_layout *layout; /* CRCs of its entries are filled in */
     ptio_write_options options;
-    ptio_gather gather;   /* what has not gone to the sink yet */
-    uint64_t done, total; /* bytes of payload, for the ticks */
-    uint64_t ticked;      /* offset in the file where the last tick was */
+    ptio_gather gather;             /* what has not gone to the sink yet */
+    uint64_t done, total;           /* bytes of payload, for the ticks */
+    uint64_t ticked;                /* offset in the file where the last tick was */
+    uint64_t told_done, told_total; /* by the last tick */
 } ptio_record_writer;
 
 /* Writes the records from `first` on, `count` of them; what came before them has been

@@ -7,7 +7,7 @@
 
 #include <strings.h>
 
-enum { HEAD = 1024, TAIL = 22 };
+enum { HEAD = 2048, TAIL = 22 };
 
 typedef struct {
     uint8_t head[HEAD];
@@ -78,12 +78,14 @@ static bool is_legacy_pickle(const sniffer *s) {
     return begins_with(s, at, LITERAL(long1));
 }
 
-/* The tar archives of torch 0.1 hold these members, in this order. */
+/* The tar archives of torch 0.1 hold these members, in this order; the header of the first may
+ * stand behind an extended one, which Python 3 writes for its time. */
 static bool is_legacy_tar(const sniffer *s) {
     static const char *const names[] = {"sys_info", "./sys_info", "storages", "tensors", "pickle"};
-    if (s->n < 512) return false;
+    size_t at = s->n > 512 && memcmp(s->head + 257, "ustar", 5) == 0 && s->head[156] == 'x' ? 1024 : 0;
+    if (s->n < at + 512) return false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (memcmp(s->head, names[i], strlen(names[i]) + 1) == 0) return true;
+        if (memcmp(s->head + at, names[i], strlen(names[i]) + 1) == 0) return true;
     return false;
 }
 

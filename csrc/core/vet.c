@@ -396,6 +396,7 @@ static ptio_status vet_all(ptio_vetting *v) {
     if (v->c->forbidden_count > 0 && ptio_check_is_on("P7.allowed"))
         return ptio_vet_report_forbidden(v->c, v->err);
     PTIO_TRY(make_tables(v));
+    if (v->c->tar != NULL) PTIO_TRY(ptio_vet_tar_tables(v));
     PTIO_TRY(vet_nodes(v));
     PTIO_TRY(ptio_vet_views(v));
     PTIO_TRY(ptio_vet_hash_work(v));

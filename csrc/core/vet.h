@@ -182,8 +182,14 @@ ptio_status ptio_vet_add_view(ptio_vetting *v, ptio_storage storage, uint32_t *n
  * None; a class of modules; what is to be said of all views at the end. */
 ptio_status ptio_vet_declare(ptio_vetting *v, ptio_storage storage, ptio_ref view,
                              uint32_t *number) PTIO_MUST_CHECK;
-ptio_status ptio_vet_module_id(ptio_vetting *v, ptio_ref node, const ptio_node *tuple) PTIO_MUST_CHECK;
+ptio_status ptio_vet_module_id(ptio_vetting *v, ptio_ref node, ptio_ref class_) PTIO_MUST_CHECK;
 ptio_status ptio_vet_views(ptio_vetting *v) PTIO_MUST_CHECK;
+/* vet_tar.c: the storages that the archive lists; PERSID -> STORAGE or TENSOR. */
+ptio_status ptio_vet_tar_tables(ptio_vetting *v) PTIO_MUST_CHECK;
+ptio_status ptio_vet_tar_id(ptio_vetting *v, ptio_ref node, ptio_ref id) PTIO_MUST_CHECK;
+/* vet_tensor.c: a tensor over a storage; dims: ndim sizes, then ndim strides. */
+ptio_status ptio_vet_listed_tensor(ptio_vetting *v, ptio_ref node, uint32_t storage, int64_t offset,
+                                   const int64_t *dims, size_t ndim) PTIO_MUST_CHECK;
 /* The storage of this key, or PTIO_NO_STORAGE. */
 uint32_t ptio_declared_find(const ptio_checkpoint *c, const uint8_t *key, size_t size);
 

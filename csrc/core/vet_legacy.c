@@ -138,9 +138,8 @@ ptio_status ptio_vet_declare(ptio_vetting *v, ptio_storage storage, ptio_ref vie
     return view == PTIO_NODE_NONE ? PTIO_OK : declare_view(v, *number, &storage, view, number);
 }
 
-/* ('module', class, file, source): a class whose source torch kept for comparison. */
-ptio_status ptio_vet_module_id(ptio_vetting *v, ptio_ref ref, const ptio_node *tuple) {
-    ptio_ref class = vet_item(v, tuple, 1);
+/* A class, with the source that torch kept for comparison. */
+ptio_status ptio_vet_module_id(ptio_vetting *v, ptio_ref ref, ptio_ref class) {
     VET_CHECK(v, vet_is(v, class, PTIO_N_MARKER) || vet_is_not_ours(v, class), "P10.module", PICKLE_MALFORMED,
               "a module's class is %s", ptio_vet_kind_name(v, class));
     ptio_vet_same(v, ref, class);
@@ -150,7 +149,7 @@ ptio_status ptio_vet_module_id(ptio_vetting *v, ptio_ref ref, const ptio_node *t
 /* T5: whoever reads a view finds its items aligned, as they are in its root. */
 ptio_status ptio_vet_views(ptio_vetting *v) {
     ptio_checkpoint *c = v->c;
-    for (uint32_t i = 0; c->declared.count > c->declared.roots && i < c->storage_count; i++) {
+    for (uint32_t i = 0; c->format != PTIO_FORMAT_ZIP && i < c->storage_count; i++) {
         const ptio_storage *view = &c->storages[i];
         ptio_storage *root = &c->storages[view->root];
         VET_CHECK(v, view->offset % ptio_max_u64(view->alignment, 1) == 0, "T5.view", VALUE_UNSUPPORTED,

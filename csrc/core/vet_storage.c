@@ -122,11 +122,12 @@ ptio_status ptio_vet_persistent_id(ptio_vetting *v, ptio_ref ref) {
     const ptio_node *tuple = vet_node(v, id);
     ptio_storage storage = {.record = PTIO_NO_RECORD};
     uint32_t number;
+    if (v->c->format == PTIO_FORMAT_TAR) return ptio_vet_tar_id(v, ref, id);
     VET_CHECK(v, tuple->kind == PTIO_N_TUPLE, "P10.tuple", PICKLE_MALFORMED,
               "a persistent id is %s, only a storage's tuple is known", ptio_vet_kind_name(v, id));
     bool legacy = v->c->format == PTIO_FORMAT_LEGACY;
     if (legacy && tuple->count == 4 && ptio_vet_text_is(v, vet_item(v, tuple, 0), "module"))
-        return ptio_vet_module_id(v, ref, tuple);
+        return ptio_vet_module_id(v, ref, vet_item(v, tuple, 1));
     VET_CHECK(v, tuple->count == (legacy ? 6 : 5), "P10.items", PICKLE_MALFORMED,
               "a storage's persistent id has %u items instead of %d", tuple->count, legacy ? 6 : 5);
     PTIO_TRY(check_word(v, vet_item(v, tuple, 0)));

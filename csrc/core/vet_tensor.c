@@ -149,6 +149,22 @@ static ptio_status check_plain(ptio_vetting *v, ptio_ref ref) {
     return PTIO_OK;
 }
 
+ptio_status ptio_vet_listed_tensor(ptio_vetting *v, ptio_ref ref, uint32_t storage, int64_t offset,
+                                   const int64_t *from, size_t ndim) {
+    ptio_checkpoint *c = v->c;
+    ptio_tensor tensor = {.storage = storage, .dtype = c->storages[storage].dtype};
+    void *dims = c->dims;
+    PTIO_TRY(agree_on_swap(v, &c->storages[storage], tensor.dtype));
+    PTIO_TRY(ptio_vet_charge(v, 2 * ndim * sizeof *c->dims));
+    PTIO_TRY(ptio_arena_grow(&v->graph->arena, &dims, &c->dim_capacity, c->dim_count + 2 * ndim + 1,
+                             sizeof *c->dims, v->err));
+    c->dims = dims;
+    if (ndim > 0) memcpy(c->dims + c->dim_count, from, 2 * ndim * sizeof *c->dims);
+    c->dim_count += 2 * ndim;
+    PTIO_TRY(add_tensor(v, ref, tensor, offset, ndim, ndim));
+    return check_plain(v, ref);
+}
+
 ptio_status ptio_vet_rebuild_tensor(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {
     (void)maker;
     PTIO_TRY(rebuild(v, ref, vet_node(v, arguments), (ptio_tensor){0}, false));

@@ -10,42 +10,33 @@
 
 /* --- the ring ------------------------------------------------------------------------------ */
 
-static const struct {
-    const char *name;
-    size_t at;
-} ring_parts[] = {{"Tensor", offsetof(ptio_ring, tensor_type)},
-                  {"Parameter", offsetof(ptio_ring, parameter_type)},
-                  {"make_subclass", offsetof(ptio_ring, subclass)},
-                  {"dtypes", offsetof(ptio_ring, dtypes)},
-                  {"untyped", offsetof(ptio_ring, untyped)},
-                  {"meta_storage", offsetof(ptio_ring, meta_storage)},
-                  {"typed", offsetof(ptio_ring, typed)},
-                  {"view", offsetof(ptio_ring, view)},
-                  {"meta", offsetof(ptio_ring, meta)},
-                  {"set_bits", offsetof(ptio_ring, set_bits)},
-                  {"set_state", offsetof(ptio_ring, set_state)},
-                  {"place", offsetof(ptio_ring, place)},
-                  {"makers", offsetof(ptio_ring, makers)},
-                  {"call", offsetof(ptio_ring, call)},
-                  {"fill", offsetof(ptio_ring, fill)}};
-
-enum { RING_PARTS = sizeof ring_parts / sizeof ring_parts[0] };
-
-static PyObject **part(ptio_ring *ring, size_t i) {
-    return (PyObject **)(void *)((char *)ring + ring_parts[i].at);
-}
+static const ptio_attribute ring_parts[] = {{"Tensor", offsetof(ptio_ring, tensor_type)},
+                                            {"Parameter", offsetof(ptio_ring, parameter_type)},
+                                            {"make_subclass", offsetof(ptio_ring, subclass)},
+                                            {"dtypes", offsetof(ptio_ring, dtypes)},
+                                            {"untyped", offsetof(ptio_ring, untyped)},
+                                            {"meta_storage", offsetof(ptio_ring, meta_storage)},
+                                            {"typed", offsetof(ptio_ring, typed)},
+                                            {"view", offsetof(ptio_ring, view)},
+                                            {"meta", offsetof(ptio_ring, meta)},
+                                            {"set_bits", offsetof(ptio_ring, set_bits)},
+                                            {"set_state", offsetof(ptio_ring, set_state)},
+                                            {"place", offsetof(ptio_ring, place)},
+                                            {"makers", offsetof(ptio_ring, makers)},
+                                            {"call", offsetof(ptio_ring, call)},
+                                            {"fill", offsetof(ptio_ring, fill)},
+                                            {NULL}};
 
 int ptio_ring_init(ptio_ring *ring, PyObject *object, bool without_data) {
     memset(ring, 0, sizeof *ring);
     ring->without_data = without_data;
     ring->last_location = PTIO_NO_NODE;
-    for (size_t i = 0; i < RING_PARTS; i++)
-        if ((*part(ring, i) = PyObject_GetAttrString(object, ring_parts[i].name)) == NULL) return -1;
+    if (ptio_read_attributes(object, ring_parts, ring) < 0) return -1;
     return ptio_find_exchange_api(ring->tensor_type, &ring->api);
 }
 
 void ptio_ring_clear(ptio_ring *ring) {
-    for (size_t i = 0; i < RING_PARTS; i++) Py_CLEAR(*part(ring, i));
+    ptio_clear_attributes(ring_parts, ring);
     for (size_t i = 0; i < PTIO_DTYPE_COUNT; i++) Py_CLEAR(ring->torch_dtypes[i]);
     Py_CLEAR(ring->last_place);
 }

@@ -17,7 +17,7 @@ ptio_save_result ptio_keep(ptio_collector *c, PyObject *object) {
     if (object == NULL) return PTIO_FAILED;
     ptio_status status = PTIO_OK;
     if (c->kept_count == c->kept_capacity)
-        status = ptio_grow(&kept, &c->kept_capacity, c->kept_count + 1, sizeof *c->kept, &c->err);
+        status = ptio_pages_grow(&kept, &c->kept_capacity, c->kept_count + 1, sizeof *c->kept, &c->err);
     c->kept = kept;
     if (status == PTIO_OK)
         c->kept[c->kept_count++] = object;
@@ -252,13 +252,29 @@ ptio_save_result ptio_save_int_tuple(ptio_collector *c, const int64_t *values, s
     return ptio_save_status(c, ptio_pickler_tuple_end(&c->pickler, count, 0, &c->err));
 }
 
+/* str(number), the same object for one storage. Of a single digit it may be an object that comes
+ * elsewhere, too: some versions of Python have one for each character. Longer ones are nobody else's. */
+static ptio_save_result save_key(ptio_collector *c, size_t storage) {
+    char digits[20], *end = digits + sizeof digits, *begin = ptio_put_digits(storage, end);
+    ptio_saved_storage *s = &c->storages[storage];
+    if (storage < 10) {
+        PyObject *number = s->key == NULL ? PyLong_FromSize_t(storage) : NULL;
+        if (number != NULL) s->key = PyObject_Str(number);
+        Py_XDECREF(number);
+        return s->key == NULL ? PTIO_FAILED : ptio_save(c, s->key);
+    }
+    if (s->key_memo != 0) return ptio_save_status(c, ptio_pickler_get(&c->pickler, s->key_memo, &c->err));
+    WRITE(c, ptio_pickler_text(&c->pickler, begin, (size_t)(end - begin), &c->err));
+    s->key_memo = c->pickler.memo_count;
+    return ptio_save_status(c, ptio_pickler_memoize(&c->pickler, 0, &c->err));
+}
+
 ptio_save_result ptio_save_storage_id(ptio_collector *c, PyObject *class_, ptio_save_class save_class,
-                                      const ptio_saved_storage *storage, PyObject *location, int64_t numel) {
-    PyObject *key = storage->key; /* the table may move */
+                                      size_t storage, PyObject *location, int64_t numel) {
     WRITE(c, ptio_pickler_tuple_begin(&c->pickler, 5, &c->err));
     SAVE(ptio_save(c, c->storage_word));
     SAVE(save_class(c, class_));
-    SAVE(ptio_save(c, key));
+    SAVE(save_key(c, storage));
     SAVE(ptio_save(c, location));
     WRITE(c, ptio_pickler_int(&c->pickler, numel, &c->err));
     WRITE(c, ptio_pickler_tuple_end(&c->pickler, 5, 0, &c->err));
@@ -311,13 +327,13 @@ int ptio_collector_init(ptio_collector *c, ptio_state *state, ptio_save_other ot
 void ptio_collector_clear(ptio_collector *c) {
     for (size_t i = 0; i < c->storage_count; i++) {
         Py_XDECREF(c->storages[i].owner);
-        Py_XDECREF(c->storages[i].key);
         Py_XDECREF(c->storages[i].dtype);
+        Py_XDECREF(c->storages[i].key);
     }
-    ptio_free(c->storages);
+    ptio_pages_free_array(c->storages, c->storage_capacity, sizeof *c->storages);
     ptio_pickler_free(&c->pickler);
     for (size_t i = 0; i < c->kept_count; i++) Py_DECREF(c->kept[i]);
-    ptio_free(c->kept);
+    ptio_pages_free_array(c->kept, c->kept_capacity, sizeof *c->kept);
     Py_CLEAR(c->storage_word);
     Py_CLEAR(c->cpu_word);
     Py_CLEAR(c->latin1_word);
@@ -329,28 +345,33 @@ static ptio_save_result save_root(ptio_collector *c, PyObject *object) {
     return ptio_save_status(c, ptio_pickler_end(&c->pickler, &c->err));
 }
 
-static PyObject *list_storages(const ptio_collector *c) {
-    PyObject *list = PyList_New((Py_ssize_t)c->storage_count);
-    for (size_t i = 0; list != NULL && i < c->storage_count; i++) {
-        const ptio_saved_storage *s = &c->storages[i];
-        PyObject *item = s->in_memory ? Py_BuildValue("(OKK)", s->owner, (unsigned long long)s->address,
-                                                      (unsigned long long)s->bytes)
-                                      : Py_NewRef(s->owner);
-        if (item == NULL)
-            Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+static void free_bytes(PyObject *capsule) {
+    size_t size = (size_t)(uintptr_t)PyCapsule_GetContext(capsule);
+    ptio_pages_free_array(PyCapsule_GetPointer(capsule, NULL), size, 1);
+}
+
+/* Hands the bytes over as they are: the pickle of many tensors is large. */
+static PyObject *take_pickle(ptio_pickler *p) {
+    npy_intp size = (npy_intp)p->size;
+    PyObject *array = PyArray_SimpleNewFromData(1, &size, NPY_UINT8, p->bytes);
+    PyObject *owner = array == NULL ? NULL : PyCapsule_New(p->bytes, NULL, free_bytes);
+    if (owner == NULL) {
+        Py_XDECREF(array);
+        return NULL;
     }
-    return list;
+    (void)PyCapsule_SetContext(owner, (void *)(uintptr_t)p->capacity); /* fails for other objects only */
+    *p = (ptio_pickler){.bytes = NULL};
+    if (PyArray_SetBaseObject((PyArrayObject *)array, owner) == 0) return array;
+    Py_DECREF(array);
+    return NULL;
 }
 
 PyObject *ptio_collect(ptio_collector *c, PyObject *object) {
     /* Many small objects and no garbage: collecting meanwhile would only cost time. */
     int collected = PyGC_Disable();
     ptio_save_result result = save_root(c, object);
-    PyObject *storages = result == PTIO_SAVED ? list_storages(c) : NULL;
     if (collected) PyGC_Enable();
     if (result == PTIO_NOT_FOR_US) Py_RETURN_NONE;
-    if (storages == NULL) return NULL;
-    return Py_BuildValue("y#N", (const char *)c->pickler.bytes, (Py_ssize_t)c->pickler.size, storages);
+    if (result == PTIO_FAILED) return NULL;
+    return take_pickle(&c->pickler);
 }

@@ -6,6 +6,7 @@
 #ifndef PTIO_COLLECT_H
 #define PTIO_COLLECT_H
 
+#include "../core/pages.h"
 #include "../core/pickle_write.h"
 #include "module.h"
 
@@ -26,10 +27,11 @@ typedef ptio_save_result (*ptio_save_other)(ptio_collector *c, PyObject *object)
 
 /* A storage, in the order in which the pickle first names it. */
 typedef struct {
-    PyObject *owner; /* torch.UntypedStorage, or what NumPy's collector keeps */
-    PyObject *key;   /* str: "0", "1", ... always the same object */
-    PyObject *dtype; /* of the first tensor over it */
-    bool in_memory;  /* of the CPU: */
+    PyObject *owner;   /* torch.UntypedStorage */
+    PyObject *dtype;   /* of the first tensor over it */
+    PyObject *key;     /* its number as a str, where that has one digit */
+    uint64_t key_memo; /* else the text's number in the memo; 0, which is never a key's: not written yet */
+    bool in_memory;    /* of the CPU: */
     uint64_t address, bytes;
 } ptio_saved_storage;
 
@@ -49,8 +51,7 @@ struct ptio_collector {
 
 int ptio_collector_init(ptio_collector *c, ptio_state *state, ptio_save_other other, void *context);
 void ptio_collector_clear(ptio_collector *c);
-/* The whole pickle: (bytes, [owner of each storage, or (owner, address, bytes) where that is
- * known]), None for PTIO_NOT_FOR_US, or NULL. */
+/* The whole pickle: a NumPy array of uint8, None for PTIO_NOT_FOR_US, or NULL. */
 PyObject *ptio_collect(ptio_collector *c, PyObject *object);
 
 ptio_save_result ptio_save(ptio_collector *c, PyObject *object);
@@ -67,7 +68,7 @@ ptio_save_result ptio_save_int_tuple(ptio_collector *c, const int64_t *values, s
 /* ('storage', class, key, location, numel); save_class writes the class. */
 typedef ptio_save_result (*ptio_save_class)(ptio_collector *c, PyObject *class_);
 ptio_save_result ptio_save_storage_id(ptio_collector *c, PyObject *class_, ptio_save_class save_class,
-                                      const ptio_saved_storage *storage, PyObject *location, int64_t numel);
+                                      size_t storage, PyObject *location, int64_t numel);
 
 /* A status of the core as a result: raises. */
 ptio_save_result ptio_save_status(ptio_collector *c, ptio_status status);

@@ -73,24 +73,12 @@ static ptio_save_result save_opaque(ptio_collector *c, PyObject *object, PyObjec
 
 /* --- tensors ----------------------------------------------------------------------------- */
 
-/* A storage's number as text: always the same object for the same number. */
-static ptio_save_result find_storage(ptio_collector *c, size_t number, const ptio_saved_storage **storage) {
-    void *items = c->storages;
-    WRITE(c, ptio_grow(&items, &c->storage_capacity, number + 1, sizeof *c->storages, &c->err));
-    c->storages = items;
-    while (c->storage_count <= number) {
-        PyObject *key = PyUnicode_FromFormat("%zu", c->storage_count);
-        if (key == NULL) return PTIO_FAILED;
-        c->storages[c->storage_count++] = (ptio_saved_storage){.key = key, .owner = Py_NewRef(Py_None)};
-    }
-    *storage = &c->storages[number];
-    return PTIO_SAVED;
-}
-
 static ptio_save_result save_storage_id(ptio_collector *c, size_t number, PyObject *class_, long long numel) {
-    const ptio_saved_storage *storage;
-    SAVE(find_storage(c, number, &storage));
-    return ptio_save_storage_id(c, class_, save_name, storage, c->cpu_word, numel);
+    void *items = c->storages;
+    WRITE(c, ptio_pages_grow(&items, &c->storage_capacity, number + 1, sizeof *c->storages, &c->err));
+    c->storages = items;
+    while (c->storage_count <= number) c->storages[c->storage_count++] = (ptio_saved_storage){.owner = NULL};
+    return ptio_save_storage_id(c, class_, save_name, number, c->cpu_word, numel);
 }
 
 static ptio_save_result save_storage(ptio_collector *c, PyObject *description) {

@@ -7,80 +7,109 @@
 #include "collect.h"
 #include "dlpack_abi.h"
 
-/* Names of torch's getters, as Python's own strings: made once for each save. */
-enum {
-    NAME_DICT,
-    NAME_BACKWARD_HOOKS,
-    NAME_CDATA,
-    NAME_DATA,
-    NAME_DATA_PTR,
-    NAME_DTYPE,
-    NAME_IS_CONJ,
-    NAME_IS_NEG,
-    NAME_NBYTES,
-    NAME_REQUIRES_GRAD,
-    NAME_STORAGE_OFFSET,
-    NAME_UNTYPED_STORAGE,
-    NAME_COUNT
-};
-static const char *const name_texts[NAME_COUNT] = {
-    "__dict__", "_backward_hooks", "_cdata", "data",          "data_ptr",       "dtype",
-    "is_conj",  "is_neg",          "nbytes", "requires_grad", "storage_offset", "untyped_storage"};
-
 enum { MOST_DIMENSIONS = 64 }; /* torch has no more */
 
 typedef struct {
-    PyObject *names[NAME_COUNT];
     PyObject *tensor_type, *parameter_type, *typed_type, *untyped_type;
     PyObject *rebuild_v2, *rebuild_v3, *rebuild_parameter;
     PyObject *byte;            /* torch.uint8: what untyped storages count */
     PyObject *storage_classes; /* {torch.dtype: storage class, or None where it is untyped} */
     PyObject *describe, *location, *name, *reduce;
     PyObject *cpu_is_cpu; /* bool: nobody registered another tag for it */
+    /* torch's own methods and getters, without self: to look one up takes as long as its work. */
+    PyObject *is_conj, *is_neg, *storage_offset, *untyped_storage; /* methods of a tensor */
+    PyObject *backward_hooks, *data, *dtype, *requires_grad;       /* getters of a tensor */
+    PyObject *data_ptr, *nbytes;                                   /* methods of a storage */
+    PyObject *cdata;                                               /* getter of a storage */
     const dlpack_exchange_api *api;
-    PyObject *numbers;       /* {address of the storage in torch: its number} */
-    PyObject *dtype_of_data; /* {address of the data: torch.dtype} */
+    ptio_address_map at_address; /* memory -> number of the first storage over it */
+    ptio_address_map in_torch;   /* storage in torch -> its number, of all other storages */
 } saver;
 
-static const struct {
-    const char *name;
-    size_t at;
-} saver_parts[] = {{"Tensor", offsetof(saver, tensor_type)},
-                   {"Parameter", offsetof(saver, parameter_type)},
-                   {"TypedStorage", offsetof(saver, typed_type)},
-                   {"UntypedStorage", offsetof(saver, untyped_type)},
-                   {"rebuild_v2", offsetof(saver, rebuild_v2)},
-                   {"rebuild_v3", offsetof(saver, rebuild_v3)},
-                   {"rebuild_parameter", offsetof(saver, rebuild_parameter)},
-                   {"uint8", offsetof(saver, byte)},
-                   {"storage_classes", offsetof(saver, storage_classes)},
-                   {"describe", offsetof(saver, describe)},
-                   {"location", offsetof(saver, location)},
-                   {"name", offsetof(saver, name)},
-                   {"reduce", offsetof(saver, reduce)},
-                   {"cpu_is_cpu", offsetof(saver, cpu_is_cpu)}};
-
-enum { SAVER_PARTS = sizeof saver_parts / sizeof saver_parts[0] };
-
-static PyObject **part(saver *s, size_t i) { return (PyObject **)(void *)((char *)s + saver_parts[i].at); }
+static const ptio_attribute saver_parts[] = {{"Tensor", offsetof(saver, tensor_type)},
+                                             {"Parameter", offsetof(saver, parameter_type)},
+                                             {"TypedStorage", offsetof(saver, typed_type)},
+                                             {"UntypedStorage", offsetof(saver, untyped_type)},
+                                             {"rebuild_v2", offsetof(saver, rebuild_v2)},
+                                             {"rebuild_v3", offsetof(saver, rebuild_v3)},
+                                             {"rebuild_parameter", offsetof(saver, rebuild_parameter)},
+                                             {"uint8", offsetof(saver, byte)},
+                                             {"storage_classes", offsetof(saver, storage_classes)},
+                                             {"describe", offsetof(saver, describe)},
+                                             {"location", offsetof(saver, location)},
+                                             {"name", offsetof(saver, name)},
+                                             {"reduce", offsetof(saver, reduce)},
+                                             {"cpu_is_cpu", offsetof(saver, cpu_is_cpu)},
+                                             {NULL}},
+                            tensor_parts[] = {{"is_conj", offsetof(saver, is_conj)},
+                                              {"is_neg", offsetof(saver, is_neg)},
+                                              {"storage_offset", offsetof(saver, storage_offset)},
+                                              {"untyped_storage", offsetof(saver, untyped_storage)},
+                                              {"_backward_hooks", offsetof(saver, backward_hooks)},
+                                              {"data", offsetof(saver, data)},
+                                              {"dtype", offsetof(saver, dtype)},
+                                              {"requires_grad", offsetof(saver, requires_grad)},
+                                              {NULL}},
+                            storage_parts[] = {{"data_ptr", offsetof(saver, data_ptr)},
+                                               {"nbytes", offsetof(saver, nbytes)},
+                                               {"_cdata", offsetof(saver, cdata)},
+                                               {NULL}};
 
 static int saver_init(saver *s, PyObject *object) {
     memset(s, 0, sizeof *s);
-    for (size_t i = 0; i < SAVER_PARTS; i++)
-        if ((*part(s, i) = PyObject_GetAttrString(object, saver_parts[i].name)) == NULL) return -1;
-    for (size_t i = 0; i < NAME_COUNT; i++)
-        if ((s->names[i] = PyUnicode_InternFromString(name_texts[i])) == NULL) return -1;
-    s->numbers = PyDict_New();
-    s->dtype_of_data = PyDict_New();
-    if (s->numbers == NULL || s->dtype_of_data == NULL) return -1;
+    if (ptio_read_attributes(object, saver_parts, s) < 0) return -1;
+    if (ptio_read_attributes(s->tensor_type, tensor_parts, s) < 0) return -1;
+    if (ptio_read_attributes(s->untyped_type, storage_parts, s) < 0) return -1;
     return ptio_find_exchange_api(s->tensor_type, &s->api);
 }
 
 static void saver_clear(saver *s) {
-    for (size_t i = 0; i < SAVER_PARTS; i++) Py_CLEAR(*part(s, i));
-    for (size_t i = 0; i < NAME_COUNT; i++) Py_CLEAR(s->names[i]);
-    Py_CLEAR(s->numbers);
-    Py_CLEAR(s->dtype_of_data);
+    ptio_clear_attributes(saver_parts, s);
+    ptio_clear_attributes(tensor_parts, s);
+    ptio_clear_attributes(storage_parts, s);
+    ptio_address_map_free(&s->at_address);
+    ptio_address_map_free(&s->in_torch);
+}
+
+/* --- what torch says ------------------------------------------------------------------------- */
+
+/* As object.attribute: any descriptor, or a value that all objects share. */
+static PyObject *get(PyObject *getter, PyObject *object) {
+    descrgetfunc read = Py_TYPE(getter)->tp_descr_get;
+    return read == NULL ? Py_NewRef(getter) : read(getter, object, (PyObject *)Py_TYPE(object));
+}
+
+/* 1, 0, or -1 with an exception; steals. */
+static int truth_of(PyObject *answer) {
+    if (answer == Py_None || answer == Py_False || answer == Py_True) {
+        Py_DECREF(answer); /* never the last one */
+        return answer == Py_True;
+    }
+    int truth = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return truth;
+}
+
+/* object.method() -> a number, or -1 with an exception */
+static long long call_int(PyObject *method, PyObject *object) {
+    PyObject *answer = PyObject_CallOneArg(method, object);
+    long long value = answer == NULL ? -1 : PyLong_AsLongLong(answer);
+    Py_XDECREF(answer);
+    return value;
+}
+
+/* object.address; 0 may come with an exception. */
+static uint64_t get_address(PyObject *getter, PyObject *object) {
+    PyObject *answer = get(getter, object);
+    uint64_t address = answer == NULL ? 0 : (uint64_t)(uintptr_t)PyLong_AsVoidPtr(answer);
+    Py_XDECREF(answer);
+    return address;
+}
+
+/* Does not make the dict, which stays empty as a rule, as reading __dict__ would. */
+static bool has_no_attributes(PyObject *object) {
+    PyObject **dict = _PyObject_GetDictPtr(object);
+    return dict == NULL || *dict == NULL || PyDict_GET_SIZE(*dict) == 0;
 }
 
 /* --- names ------------------------------------------------------------------------------------ */
@@ -105,58 +134,50 @@ static ptio_save_result save_class(ptio_collector *c, PyObject *class_) {
 
 /* --- storages ----------------------------------------------------------------------------------- */
 
-static ptio_save_result add_storage(ptio_collector *c, PyObject *untyped, PyObject *address) {
-    saver *s = c->context;
+static ptio_save_result add_storage(ptio_collector *c, PyObject *untyped, PyObject *dtype,
+                                    ptio_address_map *map, uint64_t key) {
     void *items = c->storages;
-    WRITE(c, ptio_grow(&items, &c->storage_capacity, c->storage_count + 1, sizeof *c->storages, &c->err));
+    WRITE(c,
+          ptio_pages_grow(&items, &c->storage_capacity, c->storage_count + 1, sizeof *c->storages, &c->err));
     c->storages = items;
-    PyObject *number = PyLong_FromSize_t(c->storage_count);
-    PyObject *key = number == NULL ? NULL : PyObject_Str(number);
-    int status = key == NULL ? -1 : PyDict_SetItem(s->numbers, address, number);
-    Py_XDECREF(number);
-    if (status < 0) {
-        Py_XDECREF(key);
-        return PTIO_FAILED;
-    }
-    c->storages[c->storage_count++] = (ptio_saved_storage){.owner = Py_NewRef(untyped), .key = key};
+    WRITE(c, ptio_address_map_put(map, key, c->storage_count, &c->err));
+    c->storages[c->storage_count++] =
+        (ptio_saved_storage){.owner = Py_NewRef(untyped), .dtype = Py_NewRef(dtype)};
     return PTIO_SAVED;
 }
 
-/* One memory cannot be saved as two dtypes: loading could not make them share it. */
-static ptio_save_result check_dtype(ptio_collector *c, ptio_saved_storage *storage, PyObject *untyped,
-                                    PyObject *dtype) {
+/* The number of a storage whose address does not tell it from others: several may share memory,
+ * which somebody else owns, and without memory there is no address. */
+static ptio_save_result find_in_torch(ptio_collector *c, PyObject *untyped, PyObject *dtype,
+                                      const uint64_t *first, size_t *number) {
     saver *s = c->context;
-    if (storage->dtype == dtype) return PTIO_SAVED;
-    PyObject *data = PyObject_CallMethodNoArgs(untyped, s->names[NAME_DATA_PTR]);
-    int truth = data == NULL ? -1 : PyObject_IsTrue(data);
-    PyObject *first = truth > 0 ? PyDict_SetDefault(s->dtype_of_data, data, dtype) : dtype;
-    Py_XDECREF(data);
-    if (truth < 0 || first == NULL) return PTIO_FAILED;
-    if (first != dtype) {
+    uint64_t sought = get_address(s->cdata, untyped), other = 0;
+    if (sought != 0 && first != NULL) other = get_address(s->cdata, c->storages[*first].owner);
+    if (sought == 0 || (first != NULL && other == 0)) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "a storage has no address in torch");
+        return PTIO_FAILED;
+    }
+    const uint64_t *known = sought == other ? first : ptio_address_map_find(&s->in_torch, sought);
+    *number = known == NULL ? c->storage_count : (size_t)*known;
+    return known == NULL ? add_storage(c, untyped, dtype, &s->in_torch, sought) : PTIO_SAVED;
+}
+
+/* The number of a torch.UntypedStorage; new ones are added. One memory cannot be saved as two
+ * dtypes: loading could not make them share it. */
+static ptio_save_result find_storage(ptio_collector *c, PyObject *untyped, uint64_t address, PyObject *dtype,
+                                     size_t *number) {
+    saver *s = c->context;
+    const uint64_t *first = ptio_address_map_find(&s->at_address, address);
+    if (first != NULL && c->storages[*first].dtype != dtype) {
         PyErr_SetString(
             PyExc_RuntimeError,
             "Cannot save multiple tensors or storages that view the same data as different types");
         return PTIO_FAILED;
     }
-    Py_XSETREF(storage->dtype, Py_NewRef(dtype));
-    return PTIO_SAVED;
-}
-
-/* The number of a torch.UntypedStorage; new ones are added. */
-static ptio_save_result find_storage(ptio_collector *c, PyObject *untyped, PyObject *dtype, size_t *number) {
-    saver *s = c->context;
-    PyObject *address = PyObject_GetAttr(untyped, s->names[NAME_CDATA]);
-    if (address == NULL) return PTIO_FAILED;
-    PyObject *known = PyDict_GetItemWithError(s->numbers, address);
-    ptio_save_result result = PTIO_SAVED;
-    *number = c->storage_count;
-    if (known != NULL)
-        *number = PyLong_AsSize_t(known);
-    else
-        result = PyErr_Occurred() ? PTIO_FAILED : add_storage(c, untyped, address);
-    Py_DECREF(address);
-    SAVE(result);
-    return check_dtype(c, &c->storages[*number], untyped, dtype);
+    *number = first == NULL ? c->storage_count : (size_t)*first;
+    if (first == NULL && address != 0) return add_storage(c, untyped, dtype, &s->at_address, address);
+    if (first != NULL && c->storages[*first].owner == untyped) return PTIO_SAVED;
+    return find_in_torch(c, untyped, dtype, first, number);
 }
 
 static ptio_save_result save_location(ptio_collector *c, PyObject *untyped, bool on_cpu,
@@ -177,51 +198,13 @@ static ptio_save_result save_storage(ptio_collector *c, PyObject *object) {
     SAVE(ptio_keep(c, described));
     if (!PyArg_ParseTuple(described, "OOOOL", &untyped, &dtype, &class_, &location, &numel))
         return PTIO_FAILED;
-    SAVE(find_storage(c, untyped, dtype, &number));
-    return ptio_save_storage_id(c, class_, save_class, &c->storages[number], location, numel);
+    long long address = call_int(s->data_ptr, untyped);
+    if (PyErr_Occurred()) return PTIO_FAILED;
+    SAVE(find_storage(c, untyped, (uint64_t)address, dtype, &number));
+    return ptio_save_storage_id(c, class_, save_class, number, location, numel);
 }
 
 /* --- tensors --------------------------------------------------------------------------------------- */
-
-/* object.method() -> an int, or -1 with an exception */
-static long long call_int(PyObject *object, PyObject *method) {
-    PyObject *answer = PyObject_CallMethodNoArgs(object, method);
-    long long value = answer == NULL ? -1 : PyLong_AsLongLong(answer);
-    Py_XDECREF(answer);
-    return value;
-}
-
-static int attribute_is(PyObject *object, PyObject *name, PyObject *value) {
-    PyObject *attribute = PyObject_GetAttr(object, name);
-    if (attribute == NULL) return -1;
-    int same = attribute == value;
-    Py_DECREF(attribute);
-    return same;
-}
-
-/* None, or the empty OrderedDict that torch.load leaves. */
-static int attribute_is_empty(PyObject *object, PyObject *name) {
-    PyObject *attribute = PyObject_GetAttr(object, name);
-    int truth = attribute == NULL ? -1 : PyObject_IsTrue(attribute);
-    Py_XDECREF(attribute);
-    return truth < 0 ? -1 : !truth;
-}
-
-static int call_is_false(PyObject *object, PyObject *method) {
-    PyObject *answer = PyObject_CallMethodNoArgs(object, method);
-    if (answer == NULL) return -1;
-    int truth = PyObject_IsTrue(answer);
-    Py_DECREF(answer);
-    return truth < 0 ? -1 : !truth;
-}
-
-static int has_no_attributes(const saver *s, PyObject *object) {
-    PyObject *dict = PyObject_GetAttr(object, s->names[NAME_DICT]);
-    if (dict == NULL) return -1;
-    int empty = PyDict_Check(dict) && PyDict_GET_SIZE(dict) == 0;
-    Py_DECREF(dict);
-    return empty;
-}
 
 /* Dense, in memory of some device, and nothing about it but sizes, strides and storage. 1, 0, or -1
  * with an exception. */
@@ -233,12 +216,28 @@ static int is_plain(const saver *s, PyObject *tensor, dlpack_tensor *view) {
         return 0;
     }
     if (view->data == NULL || view->ndim > MOST_DIMENSIONS) return 0; /* ZeroTensor, among others */
-    int plain = has_no_attributes(s, tensor);
-    if (plain == 1) plain = attribute_is_empty(tensor, s->names[NAME_BACKWARD_HOOKS]);
-    if (plain == 1) plain = call_is_false(tensor, s->names[NAME_IS_NEG]);
-    if (plain == 1 && view->dtype.code == DLPACK_COMPLEX)
-        plain = call_is_false(tensor, s->names[NAME_IS_CONJ]);
-    return plain;
+    if (!has_no_attributes(tensor)) return 0;
+    /* None, or the empty OrderedDict that torch.load leaves. */
+    int other = truth_of(get(s->backward_hooks, tensor));
+    if (other == 0) other = truth_of(PyObject_CallOneArg(s->is_neg, tensor));
+    if (other == 0 && view->dtype.code == DLPACK_COMPLEX)
+        other = truth_of(PyObject_CallOneArg(s->is_conj, tensor));
+    return other < 0 ? -1 : !other;
+}
+
+static size_t element_size(const dlpack_tensor *view) {
+    return (size_t)(view->dtype.bits * view->dtype.lanes) / 8;
+}
+
+/* Where the storage of a tensor lies. Devices have addresses of their own, which DLPack changes. */
+static ptio_save_result measure(const saver *s, PyObject *untyped, const dlpack_tensor *view,
+                                long long offset, uint64_t *address, long long *bytes) {
+    *address = (uint64_t)(uintptr_t)view->data - (uint64_t)offset * element_size(view);
+    *bytes = call_int(s->nbytes, untyped);
+    if (*bytes == -1 && PyErr_Occurred()) return PTIO_FAILED;
+    if (view->device_type == DLPACK_CPU) return PTIO_SAVED;
+    *address = (uint64_t)call_int(s->data_ptr, untyped);
+    return PyErr_Occurred() ? PTIO_FAILED : PTIO_SAVED;
 }
 
 /* (storage, offset, size, stride, requires_grad, hooks[, dtype]) */
@@ -246,25 +245,26 @@ static ptio_save_result save_arguments(ptio_collector *c, PyObject *tensor, cons
                                        PyObject *untyped, PyObject *dtype, PyObject *class_) {
     const saver *s = c->context;
     bool typed = class_ != Py_None;
-    size_t number, item = (size_t)(view->dtype.bits * view->dtype.lanes) / 8;
+    size_t number;
     PyObject *location;
-    long long offset = call_int(tensor, s->names[NAME_STORAGE_OFFSET]),
-              bytes = call_int(untyped, s->names[NAME_NBYTES]);
-    if (PyErr_Occurred()) return PTIO_FAILED;
-    SAVE(find_storage(c, untyped, typed ? dtype : s->byte, &number));
+    long long bytes, offset = call_int(s->storage_offset, tensor);
+    uint64_t address;
+    if (offset == -1 && PyErr_Occurred()) return PTIO_FAILED;
+    SAVE(measure(s, untyped, view, offset, &address, &bytes));
+    SAVE(find_storage(c, untyped, address, typed ? dtype : s->byte, &number));
     if (view->device_type == DLPACK_CPU) {
         c->storages[number].in_memory = true;
-        c->storages[number].address = (uint64_t)(uintptr_t)view->data - (uint64_t)offset * item;
+        c->storages[number].address = address;
         c->storages[number].bytes = (uint64_t)bytes;
     }
     SAVE(save_location(c, untyped, view->device_type == DLPACK_CPU, &location));
     WRITE(c, ptio_pickler_tuple_begin(&c->pickler, typed ? 6 : 7, &c->err));
-    SAVE(ptio_save_storage_id(c, typed ? class_ : s->untyped_type, save_class, &c->storages[number], location,
-                              typed ? bytes / (long long)item : bytes));
+    SAVE(ptio_save_storage_id(c, typed ? class_ : s->untyped_type, save_class, number, location,
+                              typed ? bytes / (long long)element_size(view) : bytes));
     WRITE(c, ptio_pickler_int(&c->pickler, offset, &c->err));
     SAVE(ptio_save_int_tuple(c, view->shape, (size_t)view->ndim));
     SAVE(ptio_save_int_tuple(c, view->strides, (size_t)view->ndim));
-    int grad = attribute_is(tensor, s->names[NAME_REQUIRES_GRAD], Py_True);
+    int grad = truth_of(get(s->requires_grad, tensor));
     if (grad < 0) return PTIO_FAILED;
     SAVE(ptio_save(c, grad ? Py_True : Py_False));
     SAVE(ptio_save_empty_ordered_dict(c));
@@ -290,8 +290,8 @@ static ptio_save_result save_call(ptio_collector *c, PyObject *tensor, const dlp
 static ptio_save_result save_plain_tensor(ptio_collector *c, PyObject *tensor, const dlpack_tensor *view) {
     const saver *s = c->context;
     ptio_save_result result = PTIO_FAILED;
-    PyObject *dtype = PyObject_GetAttr(tensor, s->names[NAME_DTYPE]);
-    PyObject *untyped = PyObject_CallMethodNoArgs(tensor, s->names[NAME_UNTYPED_STORAGE]);
+    PyObject *dtype = get(s->dtype, tensor);
+    PyObject *untyped = PyObject_CallOneArg(s->untyped_storage, tensor);
     if (dtype && untyped) result = save_call(c, tensor, view, untyped, dtype);
     Py_XDECREF(untyped);
     Py_XDECREF(dtype);
@@ -324,11 +324,10 @@ static ptio_save_result save_tensor(ptio_collector *c, PyObject *tensor) {
 /* _rebuild_parameter(data, requires_grad, hooks) */
 static ptio_save_result save_parameter(ptio_collector *c, PyObject *parameter) {
     const saver *s = c->context;
-    int plain = has_no_attributes(s, parameter);
-    if (plain <= 0) return plain < 0 ? PTIO_FAILED : save_as_reduced(c, parameter);
-    PyObject *data = PyObject_GetAttr(parameter, s->names[NAME_DATA]);
+    if (!has_no_attributes(parameter)) return save_as_reduced(c, parameter);
+    PyObject *data = get(s->data, parameter);
     SAVE(ptio_keep(c, data));
-    int grad = attribute_is(parameter, s->names[NAME_REQUIRES_GRAD], Py_True);
+    int grad = truth_of(get(s->requires_grad, parameter));
     if (grad < 0) return PTIO_FAILED;
     SAVE(save_class(c, s->rebuild_parameter));
     WRITE(c, ptio_pickler_tuple_begin(&c->pickler, 3, &c->err));
@@ -350,6 +349,35 @@ static ptio_save_result save_other(ptio_collector *c, PyObject *object) {
     return save_as_reduced(c, object);
 }
 
+/* --- the whole --- */
+
+static PyObject *list_owners(const ptio_collector *c) {
+    PyObject *owners = PyTuple_New((Py_ssize_t)c->storage_count);
+    for (size_t i = 0; owners != NULL && i < c->storage_count; i++)
+        PyTuple_SET_ITEM(owners, (Py_ssize_t)i, Py_NewRef(c->storages[i].owner));
+    return owners;
+}
+
+/* Address and size of each, as two uint64, for ArchiveWriter.add_storages; None where that is not
+ * known of all. */
+static PyObject *list_places(const ptio_collector *c) {
+    for (size_t i = 0; i < c->storage_count; i++)
+        if (!c->storages[i].in_memory) Py_RETURN_NONE;
+    PyObject *places = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(c->storage_count * 2 * sizeof(uint64_t)));
+    for (size_t i = 0; places != NULL && i < c->storage_count; i++) {
+        uint64_t place[2] = {c->storages[i].address, c->storages[i].bytes};
+        memcpy(PyBytes_AS_STRING(places) + i * sizeof place, place, sizeof place);
+    }
+    return places;
+}
+
+/* (pickle, owners of the storages, their places or None) */
+static PyObject *collect(ptio_collector *c, PyObject *object) {
+    PyObject *pickle = ptio_collect(c, object);
+    if (pickle == NULL || pickle == Py_None) return pickle;
+    return Py_BuildValue("NNN", pickle, list_owners(c), list_places(c));
+}
+
 PyObject *ptio_collect_torch(PyObject *module, PyObject *args) {
     PyObject *object, *saver_object, *result = NULL;
     ptio_collector collector;
@@ -357,7 +385,7 @@ PyObject *ptio_collect_torch(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OO:collect_torch", &object, &saver_object)) return NULL;
     int ready = saver_init(&s, saver_object);
     if (ready == 0 && ptio_collector_init(&collector, PyModule_GetState(module), save_other, &s) == 0)
-        result = ptio_collect(&collector, object);
+        result = collect(&collector, object);
     if (ready == 0) ptio_collector_clear(&collector);
     saver_clear(&s);
     return result;

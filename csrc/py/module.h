@@ -71,6 +71,18 @@ void ptio_raise(ptio_state *state, const ptio_error *err, PyObject *path, const 
 /* For callbacks of the core that run Python: the exception stays set. */
 ptio_status ptio_python_failed(ptio_error *err);
 
+/* --- attributes.c --------------------------------------------------------------------- */
+
+/* An attribute of an object, and where a struct has it. A table ends with {NULL}. */
+typedef struct {
+    const char *name;
+    size_t at;
+} ptio_attribute;
+
+/* 0, or -1 with an exception: what came before is there and has to be cleared. */
+int ptio_read_attributes(PyObject *object, const ptio_attribute *attributes, void *into);
+void ptio_clear_attributes(const ptio_attribute *attributes, void *into);
+
 /* --- the types ------------------------------------------------------------------------- */
 
 typedef struct {

@@ -6,8 +6,9 @@
 #include "../core/archive_write.h"
 #include "module.h"
 
-/* A payload that was added and not written yet. */
+/* What keeps the payload of a record, or of that one and others behind it, until it is written. */
 typedef struct {
+    uint32_t record;
     Py_buffer view;    /* of bytes, arrays ...; view.obj NULL where there is none */
     PyObject *owner;   /* keeps memory given by its address */
     PyObject *produce; /* callable() -> iterator of buffers, the payload in order */
@@ -23,7 +24,7 @@ typedef struct {
     PyObject *progress;
     pending *waiting;
     size_t count, capacity;
-    uint32_t first;   /* number of the record that waiting[0] is */
+    size_t produced;  /* waiting[produced] was produced last */
     PyObject *pieces; /* iterator of the payload that is being produced, and its last piece */
     Py_buffer current;
     bool busy;
@@ -88,6 +89,12 @@ static ptio_status write_to_file(void *context, const void *bytes, size_t n, pti
 
 /* --- payloads that are made when their turn comes ---------------------------------------------- */
 
+/* Records are produced in their order. */
+static const pending *find_waiting(ptio_writer_object *self, uint32_t record) {
+    while (self->waiting[self->produced].record < record) self->produced++;
+    return &self->waiting[self->produced];
+}
+
 /* The next piece of a payload, of which `at` bytes have come; 0, or -1 with an exception. */
 static int next_piece(ptio_writer_object *self, const pending *wanted, uint64_t at) {
     PyBuffer_Release(&self->current);
@@ -113,7 +120,7 @@ static ptio_status produce(void *context, uint32_t record, uint64_t at, const vo
     ptio_writer_object *self = context;
     PyGILState_STATE gil = PyGILState_Ensure();
     ptio_status status = PTIO_OK;
-    if (next_piece(self, &self->waiting[record - self->first], at) < 0) status = ptio_python_failed(err);
+    if (next_piece(self, find_waiting(self, record), at) < 0) status = ptio_python_failed(err);
     PyGILState_Release(gil);
     *bytes = self->current.buf;
     *n = (uint64_t)self->current.len;
@@ -170,14 +177,15 @@ static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
+static void release(pending *item) {
+    PyBuffer_Release(&item->view);
+    Py_CLEAR(item->owner);
+    Py_CLEAR(item->produce);
+}
+
 static void release_waiting(ptio_writer_object *self) {
-    for (size_t i = 0; i < self->count; i++) {
-        PyBuffer_Release(&self->waiting[i].view);
-        Py_CLEAR(self->waiting[i].owner);
-        Py_CLEAR(self->waiting[i].produce);
-    }
-    self->first += (uint32_t)self->count;
-    self->count = 0;
+    for (size_t i = 0; i < self->count; i++) release(&self->waiting[i]);
+    self->count = self->produced = 0;
     PyBuffer_Release(&self->current);
     Py_CLEAR(self->pieces);
 }
@@ -220,27 +228,33 @@ static PyObject *raise(ptio_writer_object *self, const ptio_error *err) {
     return NULL;
 }
 
+/* Keeps what `item` holds until the next records are written. Steals it. */
+static int keep_waiting(ptio_writer_object *self, pending *item) {
+    ptio_error err = {0};
+    void *waiting = self->waiting;
+    if (self->count == self->capacity &&
+        ptio_grow(&waiting, &self->capacity, self->count + 1, sizeof *self->waiting, &err) != PTIO_OK) {
+        release(item);
+        raise(self, &err);
+        return -1;
+    }
+    self->waiting = waiting;
+    item->record = ptio_archive_layout(self->archive)->count;
+    self->waiting[self->count++] = *item;
+    return 0;
+}
+
 /* Steals what `item` holds. */
 static PyObject *add(ptio_writer_object *self, PyObject *name, pending item, const void *bytes) {
     ptio_error err = {0};
     Py_ssize_t size;
-    void *waiting = self->waiting;
     const char *text = PyUnicode_AsUTF8AndSize(name, &size);
-    ptio_status status = PTIO_OK;
-    if (text != NULL) {
-        status = ptio_grow(&waiting, &self->capacity, self->count + 1, sizeof *self->waiting, &err);
-        if (status == PTIO_OK) self->waiting = waiting;
-        if (status == PTIO_OK)
-            status = ptio_archive_add(self->archive, text, (size_t)size, bytes, item.size, &err);
-    }
-    if (text == NULL || status != PTIO_OK) {
-        PyBuffer_Release(&item.view);
-        Py_XDECREF(item.owner);
-        Py_XDECREF(item.produce);
-        return text == NULL ? NULL : raise(self, &err);
-    }
-    self->waiting[self->count++] = item;
-    Py_RETURN_NONE;
+    if (text == NULL) release(&item);
+    if (text == NULL || keep_waiting(self, &item) < 0) return NULL;
+    if (ptio_archive_add(self->archive, text, (size_t)size, bytes, item.size, &err) == PTIO_OK)
+        Py_RETURN_NONE;
+    release(&self->waiting[--self->count]);
+    return raise(self, &err);
 }
 
 static int check_idle(const ptio_writer_object *self) {
@@ -268,21 +282,26 @@ static PyObject *writer_add_memory(ptio_writer_object *self, PyObject *args) {
     return add(self, name, (pending){.owner = Py_NewRef(owner), .size = size}, bytes);
 }
 
-/* add_memory for storages 0, 1, 2 ...: items (owner, address, size) */
-static PyObject *writer_add_storages(ptio_writer_object *self, PyObject *list) {
-    PyObject *owner, *added = Py_NewRef(Py_None);
-    unsigned long long address, size;
-    if (!PyList_Check(list)) return PyErr_Format(PyExc_TypeError, "a list is needed");
-    for (Py_ssize_t i = 0; added != NULL && i < PyList_GET_SIZE(list); i++) {
-        PyObject *item = PyList_GET_ITEM(list, i), *name = PyUnicode_FromFormat("data/%zd", i);
-        Py_CLEAR(added);
-        if (name != NULL && PyArg_ParseTuple(item, "OKK", &owner, &address, &size) && check_idle(self) == 0) {
-            const char *bytes = size == 0 ? "" : (const char *)(uintptr_t)address;
-            added = add(self, name, (pending){.owner = Py_NewRef(owner), .size = size}, bytes);
-        }
-        Py_XDECREF(name);
+/* add_memory for storages 0, 1, 2 ...: what keeps them, and (address, size) of each. */
+static PyObject *writer_add_storages(ptio_writer_object *self, PyObject *args) {
+    PyObject *owners;
+    const char *places;
+    Py_ssize_t size;
+    ptio_error err = {0};
+    if (!PyArg_ParseTuple(args, "O!y#:add_storages", &PyTuple_Type, &owners, &places, &size)) return NULL;
+    if (check_idle(self) < 0) return NULL;
+    pending item = {.owner = Py_NewRef(owners)};
+    if (keep_waiting(self, &item) < 0) return NULL;
+    for (size_t i = 0; i < (size_t)size / (2 * sizeof(uint64_t)); i++) {
+        uint64_t place[2]; /* address and size */
+        char name[25], *end = name + sizeof name, *begin = ptio_put_digits(i, end) - 5;
+        memcpy(begin, "data/", 5);
+        memcpy(place, places + i * sizeof place, sizeof place);
+        const char *bytes = place[1] == 0 ? "" : (const char *)(uintptr_t)place[0];
+        if (ptio_archive_add(self->archive, begin, (size_t)(end - begin), bytes, place[1], &err) != PTIO_OK)
+            return raise(self, &err);
     }
-    return added;
+    Py_RETURN_NONE;
 }
 
 static PyObject *writer_add_deferred(ptio_writer_object *self, PyObject *args) {
@@ -320,6 +339,7 @@ static PyObject *writer_id(ptio_writer_object *self, PyObject *unused) {
     (void)unused;
     if (check_idle(self) < 0) return NULL;
     ptio_archive_id(self->archive, id);
+    self->ticker.progress = NULL; /* only the id is left: the end is reported once, and has been */
     return PyBytes_FromString(id);
 }
 
@@ -333,8 +353,8 @@ static PyMethodDef writer_methods[] = {
      PyDoc_STR("add(name, data, /)\n--\n\nAdds a record: bytes, or any contiguous buffer.")},
     {"add_memory", (PyCFunction)writer_add_memory, METH_VARARGS,
      PyDoc_STR("add_memory(name, address, size, owner, /)\n--\n\nAdds memory that owner keeps.")},
-    {"add_storages", (PyCFunction)writer_add_storages, METH_O,
-     PyDoc_STR("add_storages(storages, /)\n--\n\nAdds data/0, data/1 ...: (owner, address, size).")},
+    {"add_storages", (PyCFunction)writer_add_storages, METH_VARARGS,
+     PyDoc_STR("add_storages(owners, places, /)\n--\n\nAdds memory that they keep as data/0, data/1 ...")},
     {"add_deferred", (PyCFunction)writer_add_deferred, METH_VARARGS,
      PyDoc_STR("add_deferred(name, size, produce, /)\n--\n\nAdds what produce() returns later.")},
     {"write", (PyCFunction)writer_write, METH_NOARGS,

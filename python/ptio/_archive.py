@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ptio._arrays import Array
 from ptio._core import ArchiveWriter
 from ptio._destination import open_destination
 from ptio._progress import Progress, reporting
@@ -42,7 +43,7 @@ class NewArchive:
     def __init__(self, core: ArchiveWriter) -> None:
         self.core = core
 
-    def add_pickle(self, data: bytes) -> None:
+    def add_pickle(self, data: bytes | Array) -> None:
         self.core.add("data.pkl", data)
 
     def add_notes(self, *, alignment: int, byteorder: bool = True) -> None:

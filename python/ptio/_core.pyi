@@ -179,7 +179,7 @@ class ArchiveWriter:
     ) -> ArchiveWriter: ...
     def add(self, name: str, data: Any, /) -> None: ...  # any contiguous buffer
     def add_memory(self, name: str, address: int, size: int, owner: Any, /) -> None: ...
-    def add_storages(self, storages: list[tuple[Any, int, int]], /) -> None: ...  # data/0 ...
+    def add_storages(self, owners: tuple[Any, ...], places: bytes, /) -> None: ...  # data/0 ...
     def add_deferred(self, name: str, size: int, produce: Callable[[], Any], /) -> None: ...
     def write(self) -> None: ...  # what was added since the last time
     def id(self) -> bytes: ...  # 40 digits for all that has been written
@@ -195,14 +195,14 @@ def collect(
     obj: Any,
     describe: Callable[[Any, int | None], tuple[Any, ...]],  # see csrc/py/collect_described.c
     /,
-) -> tuple[bytes, list[Any]]: ...
+) -> Any: ...  # the pickle, a NumPy array of uint8
 def collect_torch(
     obj: Any,
     saver: Any,  # ptio.torch._saver.Saver
     /,
-) -> tuple[bytes, list[Any]] | None: ...  # pickle and storages, each (storage, address, size) or
+) -> tuple[Any, tuple[Any, ...], bytes | None] | None: ...  # ptio.torch._collect.Collected
 
-# the storage alone; None: CPython's pickler has to
+# None: CPython's pickler has to
 
 # What a judge answers for a global.
 REFUSED: int

@@ -110,15 +110,15 @@ class Describer:
         self._copies: dict[Any, TensorPlan] = {}  # of arrays that are views of the same elements
         self._raw_arrays: dict[int, Array] = {}  # by the id of the RawTensor
 
-    def collect(self, root: Any) -> bytes:
+    def collect(self, root: Any) -> Array:
         """The pickle of an object."""
         self._root = root
-        data, _ = _core.collect(root, self._describe)
+        data: Array = _core.collect(root, self._describe)
         if self._share and (shared := plan_shared(self._arrays)):
             self.storages.clear()
             self._plans = shared
             self._copies.clear()
-            data, _ = _core.collect(root, self._describe)
+            data = _core.collect(root, self._describe)
         self._arrays.clear()  # the storages keep what they need
         self._plans.clear()
         return data

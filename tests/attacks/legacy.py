@@ -3,8 +3,9 @@
 
 import pickle
 import struct
+import tarfile
 
-from support import checkpoints, legacy_files
+from support import checkpoints, legacy_files, tar_files
 from support import pickle_asm as asm
 
 from . import attack
@@ -83,3 +84,74 @@ def legacy_lengths():
         for size in (0xFFFFFFFF, 0x7FFFFFFF, 100):
             yield changed(**{part: b"\x80\x02X" + struct.pack("<I", size)}, storages=[])
         yield changed(**{part: b"\x80\x04\x8d" + b"\xff" * 8}, storages=[])
+
+
+# --- torch 0.1 ------------------------------------------------------------------------------------
+
+
+def tar_of(**parts):
+    made = tar_files.parts_of([WEIGHT], format=tarfile.USTAR_FORMAT)
+    for name, value in parts.items():
+        setattr(made, name, value)
+    return made.join()
+
+
+def _storages(*, count=1, numel=4, data=bytes(16), kind="FloatStorage", views=(), number=7):
+    entry = asm.tuple_of(asm.number(number), asm.text("cpu"), asm.global_("torch", kind))
+    entry = asm.program(entry) + struct.pack("<q", numel) + data
+    return pickle.dumps(count, 2) + entry + pickle.dumps(list(views), 2)
+
+
+def _tensors(*, count=1, numbers=(4, 1, 0), ndim=1, storage=7, number=9):
+    entry = asm.tuple_of(
+        asm.number(number), asm.number(storage), asm.global_("torch", "FloatTensor")
+    )
+    entry = asm.program(entry) + struct.pack(f"<i4x{len(numbers)}q", ndim, *numbers)
+    return pickle.dumps(count, 2) + entry
+
+
+_OBJECT = asm.program(asm.text("9") + asm.op("BINPERSID"))
+
+
+@attack(14, "Malformed|Limit")
+def tar_storages():
+    for numel in (3, 5, -1, 1 << 62, (1 << 63) - 1):
+        yield tar_of(storages=_storages(numel=numel), tensors=_tensors(), pickle=_OBJECT)
+    for count in (0, 2, -1, 1 << 31, 1 << 62, "x"):
+        yield tar_of(storages=_storages(count=count), tensors=_tensors(), pickle=_OBJECT)
+    for view in (
+        (8, 7, 0, 5),
+        (8, 7, 5, 0),
+        (8, 7, -1, 1),
+        (8, 7, 1 << 62, 1),
+        (8, 6, 0, 1),
+        (7, 7, 0, 1),
+    ):
+        yield tar_of(storages=_storages(views=[view]), tensors=_tensors(), pickle=_OBJECT)
+
+
+@attack(6, "Malformed|Limit")
+def tar_tensors():
+    for numbers in (
+        (5, 1, 0),
+        (4, 1, 1),
+        (4, 2, 0),
+        (1, 1, -1),
+        (-1, 1, 0),
+        (2, 1 << 61, 0),
+        (1 << 62, 1, 0),
+    ):
+        yield tar_of(storages=_storages(), tensors=_tensors(numbers=numbers), pickle=_OBJECT)
+    for ndim in (65, -1, 0x7FFFFFFF, 2, 0):
+        yield tar_of(storages=_storages(), tensors=_tensors(ndim=ndim), pickle=_OBJECT)
+    for storage in (8, 9):
+        yield tar_of(storages=_storages(), tensors=_tensors(storage=storage), pickle=_OBJECT)
+
+
+@attack(1, "Forbidden")
+def tar_names():
+    """In each of its pickles that is looked at."""
+    bad = asm.program(asm.call(asm.global_("os", "system"), asm.text("echo hostile")))
+    for part in ("storages", "tensors", "pickle"):
+        yield tar_of(**{part: bad})
+    yield tar_of(storages=_storages(kind="Thing"))

@@ -41,7 +41,7 @@ void pickle_free(pickle_buffer *p) {
 
 ptio_status parse_copy(const void *pickle, size_t size, bool inert, uint8_t **copy, ptio_graph *graph,
                        ptio_error *err) {
-    ptio_parse_options options = {UINT64_MAX, UINT64_MAX, inert, inert};
+    ptio_parse_options options = {UINT64_MAX, UINT64_MAX, inert, inert, false};
     *copy = must(malloc(size + (size == 0)));
     if (size > 0) memcpy(*copy, pickle, size);
     return ptio_pickle_parse(*copy, size, &options, graph, err);

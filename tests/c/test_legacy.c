@@ -235,7 +235,7 @@ static void other_protocols(void) {
 static void a_pickle_that_breaks_off_may_name_something_worse(void) {
     static const broken_file cases[] = {
         PICKLE_IN("object", HEAD UNKNOWN ")R(", GLOBAL_FORBIDDEN, "P7.allowed", "some.module.Thing", 0),
-        PICKLE_IN("object", HEAD "P1\n", OPCODE_FORBIDDEN, "P9.opcode", "PERSID", 0),
+        PICKLE_IN("object", HEAD "P1\n", OPCODE_FORBIDDEN, "P9.persid", "PERSID", 0),
     };
     open_all(cases, COUNT_OF(cases), NULL);
 }

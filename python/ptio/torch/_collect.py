@@ -6,10 +6,11 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from ptio._arrays import Array
 from ptio._core import collect_torch
 from ptio.torch import _compact
 from ptio.torch._saver import Saver
@@ -17,17 +18,31 @@ from ptio.torch._saver import Saver
 _TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 
-def collect(obj: Any, pickle_module: Any, protocol: int) -> tuple[bytes, list[Any]]:
-    """The pickle and the storages it names, in order: (storage, address, size) or the storage."""
+class Collected(NamedTuple):
+    """What is to be written of an object.
+
+    Attributes:
+        pickle: names the storages by their numbers.
+        storages: torch.UntypedStorage, by number.
+        places: where all of them lie, for `ArchiveWriter.add_storages`; None: ask each.
+    """
+
+    pickle: bytes | Array
+    storages: tuple[Any, ...]
+    places: bytes | None = None
+
+
+def collect(obj: Any, pickle_module: Any, protocol: int) -> Collected:
+    """By the C collector, or where there is an object that it does not know, by a pickler."""
     if pickle_module is pickle and protocol == 2 and not _are_registered(*_TENSORS):
         collected = collect_torch(obj, Saver())
         if collected is not None:
-            return collected
+            return Collected(*collected)
     return _collect_by(pickle_module, obj, protocol)
 
 
-def collect_compact(obj: Any, pickle_module: Any, protocol: int) -> tuple[bytes, list[Any]]:
-    """The same, where storages are only as much as the tensors of the object view of them."""
+def collect_compact(obj: Any, pickle_module: Any, protocol: int) -> Collected:
+    """Storages are only as much as the tensors of the object view of them."""
     spans = _compact.Spans()
 
     def note_whole(storage: Any) -> str | None:
@@ -42,9 +57,7 @@ def collect_compact(obj: Any, pickle_module: Any, protocol: int) -> tuple[bytes,
     return _collect_by(pickle_module, obj, protocol, spans.cut)
 
 
-def _collect_by(
-    pickle_module: Any, obj: Any, protocol: int, rewrite: Any = None
-) -> tuple[bytes, list[Any]]:
+def _collect_by(pickle_module: Any, obj: Any, protocol: int, rewrite: Any = None) -> Collected:
     """By the pickler of a module, which knows every object."""
     numbers: dict[int, str] = {}
     storages: dict[str, Any] = {}
@@ -61,7 +74,7 @@ def _collect_by(
         return ("storage", kind, key, location, numel)
 
     data = _pickle_by(pickle_module, obj, protocol, name_storage, rewrite)
-    return data, list(storages.values())
+    return Collected(data, tuple(storages.values()))
 
 
 def _pickle_by(module: Any, obj: Any, protocol: int, name_storage: Any, rewrite: Any) -> bytes:

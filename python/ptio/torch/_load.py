@@ -102,6 +102,12 @@ def load(
         unknown = [name for name in pickle_load_args if name != "encoding"]
         if unknown:
             raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
+    if kind == "tar" and weights_only:
+        raise UnsupportedError(
+            "Cannot use ``weights_only=True`` with files saved in the legacy .tar format.",
+            kind="FORMAT_UNSUPPORTED",
+            hint="ptio.load reads it safely, as NumPy arrays",
+        )
     if mmap and not by_name:
         raise ValueError("f must be a file path in order to use the mmap argument")
     encoding = pickle_load_args.setdefault("encoding", "utf-8")
@@ -301,7 +307,7 @@ def _is_torchs_to_load(kind: str, mmap: bool) -> bool:
         return True
     if mmap and (_compat.maps_shared() or _compat.wants_calculated_offsets()):
         return True
-    return kind not in ("zip", "legacy") or (mmap and kind != "zip")
+    return kind == "other" or (mmap and kind != "zip")
 
 
 def _load_safetensors(path: str, map_location: Any) -> Any:

@@ -15,7 +15,7 @@ from ptio._destination import open_destination
 from ptio._progress import Progress
 from ptio._source import is_path
 from ptio.torch import _compat
-from ptio.torch._collect import collect, collect_compact
+from ptio.torch._collect import Collected, collect, collect_compact
 from ptio.torch._patch import original
 
 
@@ -79,7 +79,7 @@ def save(
     crc = _compat.computes_crc32() if compute_crc32 is None else compute_crc32
     _check_path(f)
     collect_all = collect_compact if compact else collect
-    data, storages = collect_all(obj, pickle_module, pickle_protocol)
+    collected = collect_all(obj, pickle_module, pickle_protocol)
     with new_archive(
         f,
         atomic=atomic,
@@ -89,9 +89,9 @@ def save(
         threads=_threads_setting(threads),
         progress=progress,
     ) as archive:
-        archive.add_pickle(data)
+        archive.add_pickle(collected.pickle)
         archive.add_notes(alignment=alignment, byteorder=not _disable_byteorder_record)
-        _add_storages(archive.core, storages)
+        _add_storages(archive.core, collected)
         archive.finish(byteorder=_disable_byteorder_record)
 
 
@@ -121,12 +121,12 @@ def _check_path(f: Any) -> None:
 # --- the storages ---------------------------------------------------------------------------------
 
 
-def _add_storages(core: Any, storages: list[Any]) -> None:
-    if all(type(storage) is tuple for storage in storages):  # (storage, address, size)
-        core.add_storages(storages)
+def _add_storages(core: Any, collected: Collected) -> None:
+    if collected.places is not None:
+        core.add_storages(collected.storages, collected.places)
         return
-    for key, item in enumerate(storages):
-        _add_storage(core, f"data/{key}", item[0] if type(item) is tuple else item)
+    for key, storage in enumerate(collected.storages):
+        _add_storage(core, f"data/{key}", storage)
 
 
 def _add_storage(core: Any, name: str, storage: torch.UntypedStorage) -> None:
