@@ -114,6 +114,12 @@ def test_a_state_dict_of_a_dict_subclass(classes, keep):
     assert_weights(ptio.load_state_dict(keep({"net": state, "epoch": 1})), state)
 
 
+def test_a_state_dict_of_a_dict_subclass_with_attributes(torch, classes, keep):
+    state = classes.StateDict(classes.Tied().state_dict())
+    state.note, state.extra = "x", torch.ones(2)
+    assert_weights(ptio.load_state_dict(keep({"net": state})), dict(state))
+
+
 # --- models that were saved whole -----------------------------------------------------------------
 
 
@@ -129,6 +135,12 @@ def test_a_whole_model_without_its_code(classes, keep):
 def test_whole_models_of_every_protocol(classes, keep, protocol):
     model = classes.DetectionModel()
     path = keep(model, pickle_protocol=protocol)
+    assert_weights(ptio.load_state_dict(path), model.state_dict())
+
+
+def test_whole_models_in_the_format_before_zip(classes, keep):
+    model = classes.DetectionModel()
+    path = keep(ultralytics(model, None), _use_new_zipfile_serialization=False)
     assert_weights(ptio.load_state_dict(path), model.state_dict())
 
 
@@ -276,6 +288,17 @@ def test_a_wrong_select_lists_what_there_is(classes, keep):
         assert "\x1b" not in str(caught.value)
     with pytest.raises(ValueError, match="there is none: it is a dict of 'epoch'"):
         ptio.load_state_dict(keep({"epoch": 1}), "net")
+
+
+def test_arguments_of_the_wrong_types(classes, keep):
+    path = keep(classes.Tied().state_dict())
+    for select in (5, b"model", {"a": 1}):
+        with pytest.raises(TypeError, match="select must be"):
+            ptio.load_state_dict(path, select)
+    with pytest.raises(TypeError, match="strip_prefix takes"):
+        ptio.load_state_dict(path, strip_prefix=[1])
+    with pytest.raises(TypeError, match="limits"):
+        ptio.load_state_dict(path, limits=5)
 
 
 @pytest.mark.parametrize("obj", [[1, 2], {"epoch": 1, "lr": {"base": 1}}, 5, None])

@@ -264,7 +264,10 @@ def test_a_class_in_a_class_in_a_class():
 def test_other_calls_of_getattr_stay_calls():
     instance = asm.call(asm.global_("m", "A"))
     three = asm.call(asm.global_("__builtin__", "getattr"), instance, asm.text("x"), asm.number(1))
-    for program in (three, getattr_of(instance, "x"), getattr_of(asm.number(1), "x")):
+    named = asm.global_("m", "A"), asm.text("x")
+    default = asm.call(asm.global_("__builtin__", "getattr"), *named, asm.number(1))
+    odd = getattr_of(asm.global_("m", "A"), "a b")
+    for program in (three, default, odd, getattr_of(instance, "x"), getattr_of(asm.number(1), "x")):
         made = load(program)
         assert (made.module, made.name) == ("__builtin__", "getattr")
     made = load(getattr_of(asm.global_("m", "A"), "x" * 200))

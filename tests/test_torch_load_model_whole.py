@@ -47,6 +47,12 @@ def test_a_whole_model(classes, models, keep, assign):
     models.load_both(classes.DetectionModel(), keep(saved), state=state, assign=assign)
 
 
+def test_a_whole_model_in_the_format_before_zip(classes, models, keep):
+    saved = classes.DetectionModel()
+    path = keep({"model": saved}, _use_new_zipfile_serialization=False)
+    models.load_both(classes.DetectionModel(), path, state=saved.state_dict())
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_every_way_to_make_objects_beside_it(classes, models, keep, protocol):
     saved = classes.DetectionModel()
@@ -155,6 +161,20 @@ def test_a_constructor_of_tensors_makes_none(torch, pt, models):
     model = torch.nn.PReLU(4)
     with models.unchanged(model), pytest.raises((ptio.Error, ValueError)):
         pt.load_model(model, io.BytesIO(data))
+
+
+def test_a_jagged_tensor_that_torch_has_to_know_is_refused(torch, pt, models, tmp_path):
+    code = """
+import sys, json, torch, ptio, ptio.torch as pt
+model = torch.nn.Linear(2, 2)
+try:
+    pt.load_model(model, sys.argv[1])
+except ptio.ForbiddenError as e:
+    print(json.dumps(str(e)))
+"""
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+    torch.save({"weight": nested, "bias": torch.ones(2)}, tmp_path / "x.pt")
+    assert "must be imported" in children.run(code, tmp_path / "x.pt")
 
 
 def test_no_class_of_the_file_is_imported(classes, keep):

@@ -56,6 +56,8 @@ class Values:
             return False
         if _is_of_torch_nn(attributes) or _is_script(value):
             return True
+        if type(value) is Opaque and value.mapping is not None:  # a state dict with attributes
+            return False
         return any(self.is_tensor(child) for child in attributes.values())
 
 

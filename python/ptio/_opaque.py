@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -144,35 +145,42 @@ def full_name(opaque: Opaque) -> str:
     return printable(f"{opaque.module}.{opaque.name}")
 
 
-def make_call(callee: Opaque, args: Any, kwargs: Any, by_new: bool) -> Opaque:
+def make_call(callee: Opaque, args: tuple[Any, ...], kwargs: Any, by_new: bool) -> Opaque:
     """What a pickle makes by a call of something unknown."""
     if callee.args is not None:  # the result of a call is called
         result = Opaque("", "__call__", (callee, *args), kwargs)
     else:
         name = callee.module, callee.name
-        if name in _GETATTR and kwargs is None and (inner := _class_in_class(*args[:2])):
+        if name in _GETATTR and not by_new and (inner := _class_in_class(args)):
             return inner
-        if name in _RECONSTRUCTOR and (cls := _plainly_made(args)):  # NEWOBJ of old protocols
-            callee, args, by_new = cls, (), True
+        if name in _RECONSTRUCTOR and not by_new and (cls := _plainly_made(args)):
+            callee, args, by_new = cls, (), True  # NEWOBJ of the first protocols
         result = Opaque(callee.module, callee.name, args, kwargs)
     result._by_new = by_new
     return result
 
 
-def _class_in_class(owner: Any = None, name: Any = None) -> Opaque | None:
+def _is_name(value: Any) -> bool:
+    return type(value) is Opaque and value.args is None
+
+
+def _class_in_class(args: tuple[Any, ...]) -> Opaque | None:
     """getattr(Outer, "Inner") is how protocol 2 names Outer.Inner."""
-    if type(owner) is not Opaque or owner.args is not None or type(name) is not str:
+    if len(args) != 2 or not _is_name(args[0]) or type(args[1]) is not str:
         return None
-    path = f"{owner.name}.{name}"
-    return Opaque(owner.module, path) if len(path) <= _LONGEST_PATH else None
+    if not args[1].isidentifier():
+        return None
+    path = f"{args[0].name}.{args[1]}"
+    return Opaque(args[0].module, path) if len(path) <= _LONGEST_PATH else None
 
 
 def _plainly_made(args: tuple[Any, ...]) -> Opaque | None:
     """The class, of copyreg._reconstructor(class, object, None)."""
-    if len(args) != 3 or not all(type(each) is Opaque and each.args is None for each in args[:2]):
+    if len(args) != 3 or not _is_name(args[0]) or not _is_name(args[1]) or args[2] is not None:
         return None
+    cls: Opaque = args[0]
     is_object = args[1].name == "object" and args[1].module in ("__builtin__", "builtins")
-    return args[0] if is_object and args[2] is None else None
+    return cls if is_object else None
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -219,7 +227,8 @@ def _no_attribute(opaque: Opaque, name: str) -> str:
         return message
     from difflib import get_close_matches
 
-    names = [name for name in dir(opaque) if not name.startswith("_")][:_MOST_COMPARED]
+    known = islice(chain.from_iterable(_tables(opaque)), _MOST_COMPARED)
+    names = [each for each in known if type(each) is str and len(each) <= _REPR_TEXT]
     near = get_close_matches(name[:_REPR_TEXT], names, 1)
     return f"{message}; did you mean {printable(near[0])!r}?" if near else message
 

@@ -22,7 +22,7 @@ _CHOICES_SHOWN = 10
 # Tensors below such keys are no weights: random states, best scores, moments of optimizers.
 _BOOKKEEPING = (
     *("optim", "sched", "scaler", "rng", "random_state", "callback", "loops", "metric", "loss"),
-    *("hyper_param", "hparam", "sampler", "loader", "history"),
+    *("constants", "hyper_param", "hparam", "sampler", "loader", "history"),
 )
 
 State = Mapping[str, Any]
@@ -129,8 +129,10 @@ class Finder:
         if isinstance(select, str):
             is_key = isinstance(self._root, Mapping) and select in self._root
             path: Path = (select,) if is_key else tuple(select.split("/") if select else ())
+        elif isinstance(select, (tuple, list)):
+            path = tuple(select)
         else:
-            path = select
+            raise TypeError(f"select must be a str or a tuple of keys, not {select!r}")
         value = self._root
         for key in path:
             ways = {str(way): child for way, child in children_of(value, self._values)}
@@ -254,6 +256,10 @@ class Names:
         modules: Iterable[str] = (),
     ) -> None:
         prefixes = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes)
+        if not all(isinstance(prefix, str) for prefix in prefixes):
+            raise TypeError(
+                f"strip_prefix takes parts of names such as 'module.', not {prefixes!r}"
+            )
         self._prefixes = [prefix.rstrip(".").split(".") for prefix in prefixes]
         self._known = known
         self._modules = set(modules)

@@ -12,7 +12,7 @@ import torch
 from torch.nn.modules.module import _IncompatibleKeys
 
 from ptio._api import _verify_setting
-from ptio._errors import ForbiddenError, UnsupportedError
+from ptio._errors import ForbiddenError, PickleFormatError, UnsupportedError
 from ptio._key_path import holds_type
 from ptio._limits import Limits
 from ptio._opaque import Opaque
@@ -136,8 +136,8 @@ def _load_state(
         f.seek(start)
     try:
         root = load_as_data(f, **arguments)
-    except UnsupportedError:  # of a format that only torch reads
-        raise error from None
+    except (ForbiddenError, PickleFormatError, UnsupportedError):
+        raise error from None  # data is not enough, or not read for this format
     state = find(root)
     if holds_type(state, Opaque):
         raise error
