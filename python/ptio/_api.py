@@ -45,8 +45,8 @@ def load(
         f: a path (str, bytes, os.PathLike), or a seekable binary file object, which is read
             from its current position on. Its position afterwards is right behind a checkpoint
             of torch before 1.6, of which several may follow one another in a stream; behind
-            others it is unspecified. An io.BytesIO is read without a copy. The path of a directory, or of the
-            index of shards, works too.
+            others it is unspecified. An io.BytesIO is read without a copy. The path of a directory,
+            or of the index of shards, works too.
         mmap: True: arrays are views of a private memory map of the file: loading reads next to
             nothing, arrays can be written to, the file never changes. False: the bytes are
             read into memory. "auto" (default): map files given by path on a local file system,

@@ -93,7 +93,7 @@ class Pickled:
         return self.core.leaves(limit)
 
     def check(self, threads: int, progress: Tick | None) -> Checked:
-        with self._users, self._naming_the_file():
+        with self._errors:
             findings = self.core.check(threads=threads, progress=progress)
             records = self.core.records()
         if not any(finding.exception for finding in findings):
@@ -109,7 +109,7 @@ class Pickled:
     def check_contents(self, threads: int) -> None:
         """What only the bytes of tensors decide."""
         if self.core.has_composites:
-            with self._users, self._naming_the_file():
+            with self._errors:
                 self.core.build(None, verify=False, private=False, threads=threads, progress=None)
 
     def tree(self, infos: dict[int, Any]) -> Any:
