@@ -157,7 +157,7 @@ def _tensor_line(
 ) -> Line:
     shares = None
     other = info if info.storage is None else first.get(info.storage, info)
-    if other is not info:
+    if other.path != info.path or joined(other.path) != joined(_path(trail)):
         shares = (joined(other.path), view_of(other) == view_of(info))
     shape = " x ".join(map(str, info.shape)) if info.shape else "scalar"
     kind = "" if info.kind == "tensor" else f"{info.kind} "

@@ -59,7 +59,7 @@ def legacy_sizes_in_the_pickle():
         yield changed(obj=asm.program(asm.tensor(storage)), storages=[(numel, bytes(16))])
 
 
-@attack(41, "Forbidden|Unsupported")
+@attack(41, "Forbidden|Malformed")
 def legacy_magic_that_is_computed():
     magic = asm.op("LONG1", legacy_files.MAGIC)
     for name in ("int", "eval"):

@@ -47,7 +47,7 @@ def payload(data, name):
 def storages(path):
     """{name of a tensor: its member below the top folder}"""
     with open_checkpoint(path) as checkpoint:
-        return {joined(t.path): t.record.partition("/")[2] for t in checkpoint.tensors()}
+        return {joined(t.path): t.record.partition("/")[2] for t in checkpoint.tensors(False)}
 
 
 class Repairs:
