@@ -219,7 +219,12 @@ PyObject *ptio_tensor_info(ptio_state *state, const ptio_checkpoint *c, PyObject
         const ptio_tensor *t = &c->tensors[node->a];
         row = tensor_row(c, path, kind_of(t), t, ptio_tensor_sizes(c, t), ptio_tensor_strides(c, t), ref);
     }
-    PyObject *info = row == NULL ? NULL : PyObject_Call(state->tensor_info_type, row, NULL);
+    /* As its _make does: its __new__ is a function of Python, which takes as long as all of this. */
+    PyObject *arguments = row == NULL ? NULL : PyTuple_Pack(1, row);
+    PyObject *info = arguments == NULL
+                         ? NULL
+                         : PyTuple_Type.tp_new((PyTypeObject *)state->tensor_info_type, arguments, NULL);
+    Py_XDECREF(arguments);
     Py_XDECREF(row);
     return info;
 }
