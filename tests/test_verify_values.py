@@ -159,17 +159,32 @@ def test_libzip_agrees_on_our_own_files(tmp_path):
 
 
 def test_what_libzip_does_not_accept_is_a_problem(save, monkeypatch):
-    import ptio._report
+    from contextlib import nullcontext
+
+    from ptio import _second_opinion
 
     class Doubting:
-        format = "zip"
+        def records(self):
+            return [1]
 
         def second_opinion(self):
             raise ptio.AmbiguousError("libzip sees more", record="archive/data/0", offset=7)
 
-    ((problem,), notes) = ptio._report._doubts(Doubting())
+    monkeypatch.setattr(
+        _second_opinion, "open_checkpoint", lambda *_, **__: nullcontext(Doubting())
+    )
+    report = ptio.verify(save([1]), second_opinion=True)
+    (problem,) = report.problems
     assert (problem.kind, problem.member, problem.offset) == ("AmbiguousError", "archive/data/0", 7)
-    assert notes == ()
+    assert report.notes == ()
+
+
+def test_a_file_object_is_read_from_where_it_stood(save):
+    file = io.BytesIO(b"before" + save([1]).read_bytes())
+    file.seek(6)
+    report = ptio.verify(file, second_opinion=True, values=True)
+    assert report.ok
+    assert [note.kind for note in report.notes] == ["SECOND_OPINION"]
 
 
 def test_a_pickle_has_no_archive(write):

@@ -140,19 +140,26 @@ def verify(
     from ptio._report import report_on
 
     workers = _threads_setting(threads)
-    begin = f.tell() if values and hasattr(f, "tell") else 0
+    begin = f.tell() if hasattr(f, "tell") else 0
     with reporting(progress, "verifying") as report:
-        found = report_on(
-            f, second_opinion=second_opinion, limits=limits, threads=workers, progress=report
-        )
-    if not values or not found.format:
-        return found
-    from ptio._values import with_values
+        found = report_on(f, limits=limits, threads=workers, progress=report)
+    if found.format and second_opinion:
+        from ptio._second_opinion import with_second_opinion
 
+        _rewind(f, begin)
+        found = with_second_opinion(found, f, limits=limits)
+    if found.format and values:
+        from ptio._values import with_values
+
+        _rewind(f, begin)
+        with reporting(progress, "looking at values") as report:
+            found = with_values(found, f, limits=limits, progress=report)
+    return found
+
+
+def _rewind(f: Any, begin: int) -> None:
     if hasattr(f, "seek"):
         f.seek(begin)
-    with reporting(progress, "looking at values") as report:
-        return with_values(found, f, limits=limits, progress=report)
 
 
 def _names(allow: Iterable[str]) -> tuple[str, ...]:

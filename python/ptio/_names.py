@@ -14,8 +14,10 @@ _HALF = LONGEST // 2 - 2
 
 def joined(path: tuple[Any, ...]) -> str:
     """("optimizer", "state", 0, "exp_avg") is "optimizer/state/0/exp_avg"; the root is ""."""
+    if len(path) == 1:  # a state dict's names
+        return path[0] if type(path[0]) is str else str(path[0])
     parts = [part if type(part) is str else str(part) for part in path]
-    if len(parts) > 1 and sum(map(len, parts)) + len(parts) > LONGEST:
+    if sum(map(len, parts)) + len(parts) > LONGEST:
         head = _beginning(parts)
         tail = _beginning(part[: -_HALF - 1 : -1] for part in reversed(parts))
         return f"{head}...{tail[::-1]}"

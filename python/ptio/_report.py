@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ptio._checkpoint import open_checkpoint
 from ptio._containers import Options, open_container
 from ptio._errors import Error
 from ptio._limits import Limits
 from ptio._names import joined
 from ptio._progress import Progress
-from ptio._source import display_path, is_path
+from ptio._source import display_path
 from ptio._text import count, printable, size
 
 if TYPE_CHECKING:
@@ -108,17 +106,11 @@ class VerifyReport:
 
 
 def report_on(
-    f: Any,
-    *,
-    second_opinion: bool = False,
-    limits: Limits | None,
-    threads: int,
-    progress: Progress | None,
+    f: Any, *, limits: Limits | None, threads: int, progress: Progress | None
 ) -> VerifyReport:
     """Opens the checkpoint and checks it; what stops that is the only problem of the report."""
     path = display_path(f)
     start = perf_counter()
-    start_at = None if is_path(f) else f.tell()
     try:
         container = open_container(f, Options(inert=True, limits=limits, threads=threads))
         try:
@@ -129,7 +121,6 @@ def report_on(
         return VerifyReport(
             path=path, seconds=perf_counter() - start, problems=(_from_error(e, path),)
         )
-    doubts, notes = _second_opinion(f, start_at) if second_opinion else ((), ())
     return VerifyReport(
         path=path,
         format=container.format,
@@ -137,28 +128,9 @@ def report_on(
         tensors=checked.tensors,
         bytes=checked.bytes,
         seconds=perf_counter() - start,
-        problems=tuple(_problem(*found) for found in checked.findings if found[1].exception)
-        + doubts,
-        notes=tuple(_problem(*found) for found in checked.findings if not found[1].exception)
-        + notes,
+        problems=tuple(_problem(*found) for found in checked.findings if found[1].exception),
+        notes=tuple(_problem(*found) for found in checked.findings if not found[1].exception),
     )
-
-
-def _second_opinion(f: Any, start: int | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """What libzip says of the archive, as problems and notes."""
-    none = Problem("SECOND_OPINION", "there is no archive that libzip could read")
-    if is_path(f) and os.path.isdir(f):
-        return (), (none,)
-    if start is not None:
-        f.seek(start)
-    with open_checkpoint(f, lenient=True) as checkpoint:
-        if checkpoint.format != "zip" or not checkpoint.records():
-            return (), (none,)
-        try:
-            checkpoint.second_opinion()
-        except Error as e:
-            return (Problem(type(e).__name__, str(e.args[0]), e.record, e.offset),), ()
-    return (), (Problem("SECOND_OPINION", "libzip reads the same members"),)
 
 
 def _from_error(e: Error, path: str | None) -> Problem:

@@ -105,28 +105,36 @@ def styled(text: str, style: str) -> str:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
     """Writes rows in aligned columns; `right` says which columns end flush right."""
-    rows = _safe(rows)
+    rows, widths = _safe(rows)
     if len(rows) > _RICH_ROWS or not sys.stdout.isatty() or not _rich_table(headers, rows, right):
-        _plain_table(headers, rows, right)
+        _plain_table(headers, rows, right, widths)
 
 
-def _safe(rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+def _safe(rows: Sequence[Sequence[str]]) -> tuple[Sequence[Sequence[str]], Sequence[int]]:
+    """The rows, and how wide their columns are."""
+    widths = _widths(rows)
     # One look at all of it is much cheaper than one at each cell.
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if max(widths, default=0) <= _NAME_WIDTH and "".join(map("".join, rows)).isprintable():
-        return rows
-    return [[printable(cell, _NAME_WIDTH) for cell in row] for row in rows]
+        return rows, widths
+    rows = [[printable(cell, _NAME_WIDTH) for cell in row] for row in rows]
+    return rows, _widths(rows)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> Sequence[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
 def _plain_table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[bool],
+    widths: Sequence[int],
 ) -> None:
-    everything = [headers, *rows]
-    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
     # "%-12s  %8s": formatting a row is then one operation of C
-    cells = (f"%{'' if r else '-'}{width}s" for r, width in zip(right, widths, strict=True))
+    columns = zip(headers, right, widths, strict=True)
+    cells = (f"%{'' if is_right else '-'}{max(n, len(h))}s" for h, is_right, n in columns)
     form = "  ".join(cells)
-    lines = [(form % tuple(row)).rstrip() for row in everything]
+    lines = [(form % tuple(row)).rstrip() for row in (headers, *rows)]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

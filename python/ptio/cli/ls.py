@@ -135,7 +135,7 @@ def _totals(tensors: Sequence[TensorInfo]) -> dict[str, int]:
     storages = {t.storage: t.storage_nbytes for t in tensors if t.storage is not None}
     return {
         "tensors": len(tensors),
-        "elements": sum(prod(t.shape) for t in tensors),
+        "elements": sum(map(cache(prod), [t.shape for t in tensors])),
         "bytes": sum(t.nbytes for t in tensors),
         "storages": len(storages),
         "storage_bytes": sum(storages.values()),
