@@ -164,6 +164,8 @@ def test_what_libzip_does_not_accept_is_a_problem(save, monkeypatch):
     from ptio import _second_opinion
 
     class Doubting:
+        format = "zip"
+
         def records(self):
             return [1]
 
