@@ -9,7 +9,14 @@ import numpy as np
 import ptio
 import pytest
 from support import checkpoints
-from support.torch_compare import assert_same
+
+
+def assert_same(ours, theirs, compact=False):
+    from support import torch_compare
+
+    # What is a small part of its storage may come without the rest of it.
+    same = torch_compare.assert_same_but_for_size if compact else torch_compare.assert_same_objects
+    same(ours, theirs)
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def test_tensors_are_torchs(kinds, torch, mmap):
     with ptio.open(path, framework="torch", mmap=mmap) as ckpt:
         assert list(ckpt) == list(obj)
         for name in ckpt:
-            assert_same(ckpt[name], expected[name])
+            assert_same(ckpt[name], expected[name], compact=name == "part" and mmap is False)
             assert type(ckpt[name]) is type(expected[name])
         assert_same(ckpt.load(), expected)
 
@@ -62,7 +69,7 @@ def test_file_objects(kinds, torch):
     expected = torch.load(path)
     with open(path, "rb") as file, ptio.open(file, framework="pt") as ckpt:
         for name in ckpt:
-            assert_same(ckpt[name], expected[name])
+            assert_same(ckpt[name], expected[name], compact=name == "part")
     with ptio.open(io.BytesIO(path.read_bytes()), "pt") as ckpt:
         assert_same(ckpt["parameter"], expected["parameter"])
 
@@ -116,7 +123,7 @@ def test_on_a_gpu(kinds, torch, mmap):
         expected = torch.load(path, map_location="cuda:0")
         with ptio.open(path, framework="torch", device=device, mmap=mmap) as ckpt:
             for name in ("plain", "transposed", "part", "conj", "parameter", "bf16"):
-                assert_same(ckpt[name], expected[name])
+                assert_same(ckpt[name], expected[name], compact=name == "part" and not mmap)
             part = ckpt.get_slice("plain")[1:, ::2]
             assert part.device == torch.device("cuda:0")
             assert torch.equal(part, expected["plain"][1:, ::2])
@@ -125,13 +132,10 @@ def test_on_a_gpu(kinds, torch, mmap):
 def test_devices_that_are_not_there(kinds, torch):
     path, _ = kinds
     with pytest.raises(RuntimeError, match="nonsense"):
-        ptio.open(path, framework="torch", device="nonsense")["plain"]
+        ptio.open(path, framework="torch", device="nonsense")
     if not torch.cuda.is_available():
-        with (
-            ptio.open(path, framework="torch", device="cuda") as ckpt,
-            pytest.raises((RuntimeError, AssertionError), match="CUDA"),
-        ):
-            ckpt["plain"]
+        with pytest.raises((RuntimeError, AssertionError), match="CUDA"):
+            ptio.open(path, framework="torch", device="cuda")
 
 
 def test_a_file_of_another_machine_s_gpu_goes_to_the_cpu(tmp_path, torch):
@@ -198,6 +202,10 @@ def test_subclasses_need_leave(tmp_path, torch):
         assert type(ckpt["t"]) is Subclass(torch)
         assert type(ckpt.get_slice("t")[:2]) is torch.Tensor
         assert ckpt["t"].tolist() == [1, 1, 1]
+    with ptio.open(path, framework="torch", unknown="inert") as ckpt:
+        assert ckpt["plain"].tolist() == [1]
+        assert type(ckpt["t"]) is torch.Tensor
+        assert ckpt["t"].tolist() == ckpt.load()["t"].tolist() == [1, 1, 1]
 
 
 def Subclass(torch, made={}):  # noqa: B006 - one class, made when torch is there
@@ -234,7 +242,7 @@ def test_what_is_written_for_safetensors_works(tmp_path, torch):
                 part, other = ours.get_slice(name), theirs.get_slice(name)
                 assert part.get_shape() == other.get_shape()
                 assert part.get_dtype() == other.get_dtype()
-                for index in (0, slice(1, 2), ..., None, (slice(None),), [0, 1], (..., 0)):
+                for index in (0, slice(1, 2), ..., (slice(None),), (..., 0)):
                     found, expected = part[index], other[index]
                     assert found.shape == expected.shape
                     assert (found == expected).all()
@@ -251,7 +259,7 @@ def test_the_first_reads_may_be_those_of_many_threads(kinds, torch):
 
         def work(name):
             try:
-                assert_same(ckpt[name], expected[name])
+                assert_same(ckpt[name], expected[name], compact=name == "part")
             except BaseException as e:
                 failures.append((name, e))
 
