@@ -45,6 +45,38 @@ def large_tensors(total: int, path: Path) -> Path:
     return path
 
 
+class _Sparse:
+    """A file in which runs of zeros are holes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by close()
+
+    def write(self, data: Any) -> int:
+        size = len(data)
+        if size >= 4096 and not np.frombuffer(data, np.uint8).any():
+            self._file.seek(size, 1)
+        else:
+            self._file.write(data)
+        return size
+
+    def close(self) -> None:
+        self._file.truncate(self._file.tell())
+        self._file.close()
+
+
+def sparse_tensors(count: int, size: int, path: Path) -> Path:
+    """`count` tensors of `size` bytes of zeros, which take no room."""
+    if path.exists():
+        return path
+    import ptio
+
+    zeros = np.zeros(size, np.uint8)
+    file = _Sparse(path)
+    ptio.save({f"layer{i}.weight": zeros[: size - i] for i in range(count)}, file, compact=True)
+    file.close()
+    return path
+
+
 def training(count: int, path: Path) -> Path:
     """A model with `count` small parameters in training with AdamW, after its first step."""
     if path.exists():

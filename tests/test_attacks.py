@@ -46,6 +46,16 @@ def test_a_load_ends_as_it_must(results, attack):
     assert not wrong, f"expected {attack.expects}\n{_list(wrong)}"
 
 
+@pytest.mark.parametrize("attack", ATTACKS, ids=_names)
+def test_a_handle_ends_as_a_load(results, attack):
+    wrong = {
+        key: told["error"] + ": " + told["message"]
+        for key, told in running.of(results, attack, "handle").items()
+        if told["error"] not in attack.allowed() and not attack.only_copied
+    }
+    assert not wrong, f"expected {attack.expects}\n{_list(wrong)}"
+
+
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.says], ids=_names)
 def test_the_message_says_what_is_wrong(results, attack):
     for key, told in running.of(results, attack, "copied").items():

@@ -430,16 +430,22 @@ static PyObject *checkpoint_has_composites(ptio_checkpoint_object *self, void *c
     Py_RETURN_FALSE;
 }
 
-/* Tensors that stand for something else where torch makes them: parameters, subclasses. */
+/* A parameter is the same as its tensor, and the result of what rebuilds a subclass looks like any
+ * other tensor. */
+static bool tells_of_wrappers(const ptio_graph *graph, ptio_ref ref) {
+    const ptio_node *node = &graph->nodes[ref];
+    if (node->kind == PTIO_N_SAME && node->flags & PTIO_F_NEEDED)
+        return graph->nodes[ptio_follow(graph, ref)].kind == PTIO_N_TENSOR;
+    if (node->kind != PTIO_N_MARKER) return false;
+    const ptio_global *global = ptio_global_get(node->sub);
+    return global->role == PTIO_ROLE_MAKE && global->value == PTIO_MAKE_REBUILD_FROM_TYPE;
+}
+
 static PyObject *checkpoint_has_wrappers(ptio_checkpoint_object *self, void *closure) {
     const ptio_graph *graph = &self->checkpoint.graph;
     (void)closure;
-    for (size_t i = PTIO_FIRST_FREE_NODE; i < graph->count; i++) {
-        const ptio_node *node = &graph->nodes[i];
-        if (node->kind == PTIO_N_SAME && node->flags & PTIO_F_NEEDED &&
-            graph->nodes[ptio_follow(graph, (ptio_ref)i)].kind == PTIO_N_TENSOR)
-            Py_RETURN_TRUE;
-    }
+    for (ptio_ref i = PTIO_FIRST_FREE_NODE; i < graph->count; i++)
+        if (tells_of_wrappers(graph, i)) Py_RETURN_TRUE;
     Py_RETURN_FALSE;
 }
 

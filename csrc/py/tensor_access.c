@@ -35,8 +35,9 @@ static int prove(ptio_checkpoint_object *self, uint32_t record) {
     ptio_error err = {0};
     ptio_status status;
     if (ptio_turn_take(&self->turn) < 0) return -1;
-    Py_BEGIN_ALLOW_THREADS status =
-        ptio_zip_prove(&self->source->source, &self->checkpoint.index, record, &err);
+    Py_BEGIN_ALLOW_THREADS status = ptio_source_unchanged(&self->source->source, &err);
+    if (status == PTIO_OK)
+        status = ptio_zip_prove(&self->source->source, &self->checkpoint.index, record, &err);
     Py_END_ALLOW_THREADS ptio_turn_give(&self->turn);
     if (status == PTIO_OK) return 0;
     ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, NULL);

@@ -149,7 +149,7 @@ def _require_same(same_dtype: bool, dtype: Any, shape: tuple[int, ...], info: Te
 
 
 def _distinct(memory: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    for size, stride in zip(memory.shape, memory.strides, strict=True):
-        if size > 1 and stride == 0:
-            raise ValueError("several elements of the target are the same memory")
+    repeats = any(n > 1 and step == 0 for n, step in zip(memory.shape, memory.strides, strict=True))
+    if repeats and memory.size > 0:
+        raise ValueError("several elements of the target are the same memory")
     return memory

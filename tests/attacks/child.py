@@ -22,9 +22,18 @@ MODES = {
     "mapped": lambda path, options: ptio.load(path, mmap=True, **options),
     "copied": lambda path, options: ptio.load(path, mmap=False, **options),
     "inert": lambda path, options: ptio.load(path, unknown="inert", **options),
+    "handle": lambda path, options: read_all(path, options),
     "verify": lambda path, options: ptio.verify(path),
 }
 events = None
+
+
+def read_all(path, options):
+    with ptio.open(path, **options) as ckpt:
+        for name in ckpt:
+            ckpt.info(name)
+            ckpt.get_tensor(name)
+        ckpt.load()
 
 
 def watch(event, arguments):

@@ -150,6 +150,60 @@ static void pickles_have_a_largest_size(void) {
     opened_free(&o);
 }
 
+/* --- other members, other files ------------------------------------------------------------- */
+
+static void a_caller_may_name_the_members(void) {
+    static const char tensor[] = "\x80\2]" TENSOR_OF(STORAGE("FloatStorage", "7", "4"), "1", INT("2"), INT("1")) "a.";
+    static const part parts[] = {PART("m/model.pkl", tensor), PART("m/weights/7.bin", "0123456789abcdef"),
+                                 PART("m/weights/8.bin.x", "0123456789abcdef"), PART("m/constants.pkl", "."),
+                                 PART("m/.data/extern_modules", "")};
+    static const part none[] = {PART("m/model.pkl", tensor), PART("m/weights/7", "0123456789abcdef")};
+    ptio_error err = {0};
+    opened o;
+    ptio_checkpoint_options options = default_options();
+    options.members = (ptio_members){"model.pkl", "weights/", ".bin"};
+    ASSERT_OK(open_parts(&o, parts, COUNT_OF(parts), &options, &err));
+    ASSERT_EQUAL(o.c.storage_count, 1);
+    ASSERT_EQUAL(o.c.storages[0].record, 1);
+    ASSERT_EQUAL(o.c.pickle_record, 0);
+    opened_free(&o);
+    ASSERT_FAILS(open_parts(&o, none, COUNT_OF(none), &options, &err), RECORD_MISSING, "T1.record",
+                 "storage '7' has no record weights/7.bin in the archive", 79);
+    opened_free(&o);
+    options.members = (ptio_members){"other.pkl", "", ""};
+    ASSERT_FAILS(open_parts(&o, none, COUNT_OF(none), &options, &err), RECORD_MISSING, "Z7.pickle",
+                 "the archive has no other.pkl", PTIO_NO_OFFSET);
+    opened_free(&o);
+}
+
+static ptio_status open_bare(const void *bytes, size_t size, uint64_t limit, ptio_checkpoint *c, ptio_error *err) {
+    ptio_source source;
+    ptio_checkpoint_options options = default_options();
+    if (limit > 0) options.limits.pickle_bytes = limit;
+    ptio_source_borrow(bytes, size, &source);
+    return ptio_checkpoint_open(&source, &options, c, err);
+}
+
+static void a_file_may_be_one_pickle(void) {
+    static const char two[] = "\x80\2}Va\nK\1s.";
+    static const char tensor[] = "\x80\2" TENSOR ".";
+    ptio_error err = {0};
+    ptio_checkpoint c;
+    ASSERT_OK(open_bare(LITERAL(two), 0, &c, &err));
+    ASSERT_EQUAL(c.kind, PTIO_FILE_BARE_PICKLE);
+    ASSERT_EQUAL(c.pickle_record, PTIO_NO_RECORD);
+    ASSERT_EQUAL(c.graph.nodes[c.graph.root].kind, PTIO_N_DICT);
+    ptio_checkpoint_free(&c);
+    ASSERT_FAILS(open_bare(LITERAL(two), sizeof two - 2, &c, &err), LIMIT, "R.bare-pickle",
+                 "the pickle has 10 bytes, at most 9 are read (limit pickle_bytes)", PTIO_NO_OFFSET);
+    ptio_checkpoint_free(&c);
+    ASSERT_FAILS(open_bare(LITERAL(tensor), 0, &c, &err), RECORD_MISSING, "T1.record", "no record data/0", 78);
+    ASSERT_TEXT(err.record, ""); /* the pickle is no member of anything */
+    ptio_checkpoint_free(&c);
+    ASSERT_EQUAL(open_bare(LITERAL("\x80\2}Va\nK\1s.more"), 0, &c, &err), PTIO_E_PICKLE_MALFORMED);
+    ptio_checkpoint_free(&c);
+}
+
 /* A pickle with some of everything: each allocation on its way fails in turn. */
 static void memory_may_run_out_anywhere(void) {
     static const char all[] =
@@ -179,5 +233,7 @@ void suite_checkpoint(void) {
     RUN(byte_orders);
     RUN(small_members_are_small);
     RUN(pickles_have_a_largest_size);
+    RUN(a_caller_may_name_the_members);
+    RUN(a_file_may_be_one_pickle);
     RUN(memory_may_run_out_anywhere);
 }

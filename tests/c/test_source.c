@@ -185,6 +185,57 @@ static void mapping_outlives_the_source(void) {
     unlink(path);
 }
 
+static void a_mapped_file_that_shrinks_is_noticed(void) {
+    ptio_error err;
+    ptio_source mapped, bytes;
+    make_file("0123456789", 10);
+    ASSERT_OK(ptio_source_open(path, PTIO_MMAP_ALWAYS, &mapped, &err));
+    ASSERT_OK(ptio_source_unchanged(&mapped, &err));
+    ASSERT_EQUAL(truncate(path, 11), 0); /* what was there still is */
+    ASSERT_OK(ptio_source_unchanged(&mapped, &err));
+    ASSERT_EQUAL(truncate(path, 9), 0);
+    ASSERT_FAILS(ptio_source_unchanged(&mapped, &err), FILE_CHANGED, "F2.mapping",
+                 "the file had 10 bytes when it was opened, now it has 9", PTIO_NO_OFFSET);
+    ptio_source_close(&mapped);
+    unlink(path);
+    ptio_source_borrow("0123456789", 10, &bytes);
+    ASSERT_OK(ptio_source_unchanged(&bytes, &err));
+}
+
+static void parts_are_sources_of_their_own(void) {
+    ptio_error err;
+    char text[] = "0123456789";
+    make_file(text, 10);
+    unsigned before = open_descriptors();
+    for (int how = 0; how < 4; how++) {
+        ptio_source whole, part, inner;
+        char out[4] = "";
+        if (how == 0) ASSERT_OK(ptio_source_open(path, PTIO_MMAP_ALWAYS, &whole, &err));
+        if (how == 1) ASSERT_OK(ptio_source_open(path, PTIO_MMAP_NEVER, &whole, &err));
+        if (how == 2) ptio_source_borrow(text, 10, &whole);
+        if (how == 3) ptio_source_callback(answer, text, 10, &whole);
+        ASSERT_OK(ptio_source_part(&whole, 2, 7, &part, &err));
+        ASSERT_OK(ptio_source_part(&part, 1, 6, &inner, &err));
+        ptio_source_close(&whole);
+        ptio_source_close(&part);
+        ASSERT_EQUAL(inner.size, 6);
+        ASSERT_OK(ptio_source_read(&inner, 3, out, 3, &err));
+        ASSERT_TEXT(out, "678");
+        if (inner.bytes != NULL) ASSERT_BYTES(inner.bytes, "345678", 6);
+        ASSERT_FAILS(ptio_source_read(&inner, 4, out, 3, &err), TRUNCATED, "F1.range", "3 bytes", 6);
+        ASSERT_FAILS(ptio_source_part(&inner, 4, 3, &part, &err), TRUNCATED, "X1.range",
+                     "3 bytes are needed at byte 4, the file ends at byte 6", 6);
+        ASSERT_FAILS(ptio_source_part(&inner, 7, 0, &part, &err), TRUNCATED, "X1.range", "at byte 7", 6);
+        ASSERT_FAILS(ptio_source_part(&inner, 2, UINT64_MAX, &part, &err), TRUNCATED, "X1.range", "at byte 2", 6);
+        ASSERT_OK(ptio_source_part(&inner, 6, 0, &part, &err));
+        ASSERT_EQUAL(part.size, 0);
+        ptio_source_close(&part);
+        ptio_source_close(&inner);
+    }
+    ASSERT_EQUAL(open_descriptors(), before);
+    unlink(path);
+}
+
 void suite_source(void) {
     RUN(reads_in_every_mode);
     RUN(ranges_outside_are_truncated);
@@ -195,4 +246,6 @@ void suite_source(void) {
     RUN(a_file_that_shrinks_is_noticed);
     RUN(callbacks_are_asked_in_turn);
     RUN(mapping_outlives_the_source);
+    RUN(a_mapped_file_that_shrinks_is_noticed);
+    RUN(parts_are_sources_of_their_own);
 }
