@@ -10,7 +10,7 @@ from typing import Any
 
 from ptio._names import joined
 from ptio._text import printable
-from ptio._types import _Brief
+from ptio._opaque import Brief, Opaque
 
 _Entry = tuple[Any, Any, Any]  # that of what holds the value, the step from there, the value
 
@@ -54,7 +54,10 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value)
     if isinstance(value, OrderedDict) or is_dataclass(value):
         yield from getattr(value, "__dict__", {}).items()
+    if type(value) is Opaque:
+        parts = ("args", "kwargs", "state", "items", "mapping")
+        yield from ((part, getattr(value, part)) for part in parts)
 
 
 def _text(step: Any) -> str:
-    return step if type(step) is str else _Brief().text(step, 2)
+    return step if type(step) is str else Brief().text(step, 2)
