@@ -9,8 +9,8 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from ptio._names import joined
-from ptio._text import printable
 from ptio._opaque import Brief, Opaque
+from ptio._text import printable
 
 _Entry = tuple[Any, Any, Any]  # that of what holds the value, the step from there, the value
 
@@ -30,8 +30,9 @@ def contains(root: Any, value: Any) -> bool:
     return any(entry[2] is value for entry in _walk(root))
 
 
-def first_of_type(root: Any, kind: type) -> Any:
-    return next(entry[2] for entry in _walk(root) if type(entry[2]) is kind)
+def holds_type(root: Any, kind: type) -> bool:
+    """Whether an object of this class is the root or in it."""
+    return any(type(entry[2]) is kind for entry in _walk(root))
 
 
 def _walk(root: Any) -> Iterator[_Entry]:

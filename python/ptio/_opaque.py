@@ -118,13 +118,19 @@ class Opaque:
         content = state.get("_content") if _is_omegaconf(self) else None
         if isinstance(content, (dict, list)):
             return content
-        modules = state.get("_modules")
-        if isinstance(modules, dict) and modules and "_parameters" in state:
-            if all(key == str(number) for number, key in enumerate(modules)):
-                return list(modules.values())
+        modules: Any = state.get("_modules")
+        if "_parameters" in state and _are_numbered(modules):
+            return list(modules.values())
         if self._by_new and self.args:
             return self.args
         raise TypeError(f"{full_name(self)} has no items that are known")
+
+
+def _are_numbered(modules: Any) -> bool:
+    """As those of nn.Sequential and nn.ModuleList."""
+    if not isinstance(modules, dict) or not modules:
+        return False
+    return all(key == str(number) for number, key in enumerate(modules))
 
 
 def attributes_of(opaque: Opaque) -> dict[Any, Any] | None:
