@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ptio._deferred import Deferred
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
+    from ptio._state_dict import load_state_dict
     from ptio._types import (
         NestedTensor,
         Opaque,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     # functions
     "load",
+    "load_state_dict",
     "save",
     "verify",
     # what they take and give back
@@ -77,6 +79,7 @@ __all__ = [
 # Classes that few programs need are imported when they are first used.
 _LAZY = {
     "Deferred": "ptio._deferred",
+    "load_state_dict": "ptio._state_dict",
     "save": "ptio._save",
     "Writer": "ptio._writer",
     "Problem": "ptio._report",
