@@ -68,7 +68,23 @@ def _is_script(value: Any) -> bool:
     return type(value) is Opaque and value.module.partition(".")[0] == "__torch__"
 
 
-def state_of(root: Any, values: Values) -> dict[str, Any]:
+class Budget:
+    """What the names of all modules of a file may cost."""
+
+    def __init__(self) -> None:
+        self._modules, self._text = _MOST_MODULES, _MOST_TEXT
+
+    def spend(self, *, module: int = 0, text: int = 0) -> None:
+        self._modules -= module
+        self._text -= text
+        if self._modules < 0 or self._text < 0:
+            raise LimitError(
+                "the modules of the file contain each other so often that they have "
+                f"more than {_MOST_MODULES:,} names"
+            )
+
+
+def state_of(root: Any, values: Values, budget: Budget) -> dict[str, Any]:
     """The tensors of a module and the modules in it, by torch's names and in torch's order.
 
     A module that is in several places has its names in each; one that contains itself ends there.
@@ -78,7 +94,6 @@ def state_of(root: Any, values: Values) -> dict[str, Any]:
         LimitError: there would be more names than anybody needs.
     """
     state: dict[str, Any] = {}
-    budget = _Budget()
     around: set[int] = set()  # the modules around the one that is looked at
     todo: list[tuple[Any, str | None]] = [(root, "")]
     while todo:
@@ -99,20 +114,6 @@ def state_of(root: Any, values: Values) -> dict[str, Any]:
             budget.spend(text=len(prefix) + len(name))
             todo.append((child, f"{prefix}{name}."))
     return state
-
-
-class _Budget:
-    def __init__(self) -> None:
-        self._modules, self._text = _MOST_MODULES, _MOST_TEXT
-
-    def spend(self, *, module: int = 0, text: int = 0) -> None:
-        self._modules -= module
-        self._text -= text
-        if self._modules < 0 or self._text < 0:
-            raise LimitError(
-                "the modules of the file contain each other so often that they have "
-                f"more than {_MOST_MODULES:,} names"
-            )
 
 
 def _parts(module: Any, values: Values) -> tuple[list[Named], list[Named]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ptio._api import load
 from ptio._limits import Limits
-from ptio._module_tree import Values, children_of, state_of
+from ptio._module_tree import Budget, Values, children_of, state_of
 from ptio._names import joined
 from ptio._opaque import Opaque
 from ptio._progress import Progress
@@ -104,6 +104,7 @@ class Finder:
     def __init__(self, root: Any, values: Values) -> None:
         self._root = root
         self._values = values
+        self._budget = Budget()
 
     def find(self, stages: Iterable[Stage] = (), purpose: str = "") -> State:
         """The only one that fits: by the first stage that any fits.
@@ -135,7 +136,7 @@ class Finder:
             ways = {str(way): child for way, child in children_of(value, self._values)}
             value = ways.get(str(key))
         if self._values.is_module(value):
-            return state_of(value, self._values)
+            return state_of(value, self._values, self._budget)
         table = _table(value)
         if table is not None and all(isinstance(name, str) for name in table):
             return table
@@ -153,7 +154,7 @@ class Finder:
         todo: list[tuple[Path, Any]] = [((), self._root)]
         for path, value in todo:
             if self._values.is_module(value):
-                state = state_of(value, self._values)
+                state = state_of(value, self._values, self._budget)
                 if state or not path:
                     yield Candidate(path, state)
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -96,7 +96,7 @@ def load_model(
         return names.find(root) if select is None else select_from(root, select)
 
     def read(verify: bool, progress: bool | Progress | None) -> OrderedDict[str, Any]:
-        arguments: dict[str, Any] = {
+        arguments = {
             "map_location": map_location if assign else "cpu",
             "mmap": by_name and not assign and _begins_as_zip(f),
             "verify": verify,
@@ -105,20 +105,7 @@ def load_model(
             "limits": limits,
             "progress": progress,
         }
-        try:
-            return names.rename(find(load(f, weights_only=True, **arguments)))
-        except ForbiddenError as e:
-            error = e.with_traceback(None)  # which would keep what is read from here on
-        if not by_name:
-            f.seek(start)
-        try:
-            root = load_as_data(f, **arguments)
-        except UnsupportedError:  # of a format that only torch reads
-            raise error from None
-        state = find(root)
-        if holds_type(state, Opaque):  # what the values themselves name has to be allowed
-            raise error
-        return names.rename(state)
+        return names.rename(_load_state(f, start, find, arguments))
 
     options = {"strict": strict, **({"assign": True} if assign else {})}
     grad = torch.is_grad_enabled()
@@ -135,6 +122,26 @@ def load_model(
         del shadow
     result: _IncompatibleKeys = model.load_state_dict(_fresh(state), **options)
     return result
+
+
+def _load_state(
+    f: Any, start: int | None, find: Callable[[Any], State], arguments: dict[str, Any]
+) -> State:
+    """The state dict of a file. What else the file holds may be of unknown classes."""
+    try:
+        return find(load(f, weights_only=True, **arguments))
+    except ForbiddenError as e:
+        error = e.with_traceback(None)  # which would keep what is read from here on
+    if start is not None:
+        f.seek(start)
+    try:
+        root = load_as_data(f, **arguments)
+    except UnsupportedError:  # of a format that only torch reads
+        raise error from None
+    state = find(root)
+    if holds_type(state, Opaque):
+        raise error
+    return state
 
 
 def _versions(state: OrderedDict[str, Any]) -> list[int] | None:
