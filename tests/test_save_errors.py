@@ -3,9 +3,7 @@
 
 import codecs
 import collections
-import datetime
 import enum
-import pathlib
 
 import ml_dtypes
 import numpy as np
@@ -36,29 +34,22 @@ VALUES = {
     "float8 that torch lacks": (np.zeros(2, ml_dtypes.float8_e3m4), "dtype float8_e3m4"),
     "masked array": (np.ma.array([1, 2], mask=[0, 1]), "a masked array"),
     "deferred objects": (ptio.Deferred((2,), object, list), "dtype object"),
-    "date": (datetime.date(2020, 1, 1), "type datetime.date"),
     "date scalar": (np.datetime64("2020-01-01", "ns"), "scalar of dtype datetime64[ns]"),
     "time scalar": (np.timedelta64(5, "ns"), "scalar of dtype timedelta64[ns]"),
     "long double scalar": (np.longdouble(1), "scalar of dtype "),
     "structured scalar": (np.zeros(2, [("a", "i4")])[0], "scalar of dtype [('a', '<i4')]"),
     "dtype": (np.dtype("M8[s]"), "dtype datetime64[s]"),
     "dtype of nobody": (ptio.TorchDtype("os\nsystem"), "dtype torch.os\nsystem"),
-    "path": (pathlib.PurePosixPath("x"), "PurePosixPath"),
-    "frozen set": (frozenset([1]), "type frozenset"),
-    "defaultdict": (collections.defaultdict(list), "type collections.defaultdict"),
-    "deque": (collections.deque(), "type collections.deque"),
+    "factory of a defaultdict": (collections.defaultdict(len), "type collections.defaultdict"),
     "subclass of dict": (Mine(), ".Mine"),
     "named tuple": (Point(1, 2), ".Point"),
     "enum": (Level.HIGH, ".Level"),
-    "range": (range(3), "type range"),
-    "slice": (slice(3), "type slice"),
     "function": (len, "type builtin_function_or_method"),
     "class": (Mine, "type type"),
     "class that sets need": (set, "the class or function set"),
     "class that tensors need": (collections.OrderedDict, "type type"),
     "class that bytes need": (bytearray, "the class or function bytearray"),
     "function that bytes need": (codecs.encode, "the class or function encode"),
-    "opaque": (ptio.Opaque("models", "Net"), "type ptio._types.Opaque"),
     "exception": (ValueError(), "type ValueError"),
     "module": (np, "type module"),
     "raw tensor": (ptio.RawTensor(ptio.TorchDtype("x"), (), (), X), "dtype torch.x"),
@@ -118,8 +109,8 @@ class Hostile:
 def test_keys_are_saved_values_too(tmp_path):
     with pytest.raises(TypeError, match="Hostile cannot be saved at '<Hostile>'"):
         ptio.save({Hostile(): 1}, tmp_path / "x.pt")
-    with pytest.raises(TypeError, match="frozenset cannot be saved"):
-        ptio.save({(1, frozenset()): 1}, tmp_path / "x.pt")
+    with pytest.raises(TypeError, match="Level cannot be saved"):
+        ptio.save({(1, Level.HIGH): 1}, tmp_path / "x.pt")
     with pytest.raises(TypeError, match="type type cannot be saved"):
         ptio.save({collections.OrderedDict: X}, tmp_path / "x.pt")
 

@@ -121,35 +121,21 @@ PyObject *ptio_build_opaque(ptio_builder *b, ptio_ref ref) {
     return opaque;
 }
 
-/* The result of a call keeps the name of what was called; a call of such a
- * result keeps it as its first argument. */
-static PyObject *name_of_callee(ptio_builder *b, ptio_ref callee) {
-    uint8_t kind = b->graph->nodes[callee].kind;
-    if (kind != PTIO_N_OPAQUE_CALL) return ptio_build_opaque(b, callee);
-    PyObject *types = ptio_state_types(b->state);
-    return types == NULL ? NULL : PyObject_CallMethod(types, "Opaque", "ss", "", "__call__");
-}
-
+/* ptio._opaque.make_call names it after what was called. */
 PyObject *ptio_build_opaque_call(ptio_builder *b, const ptio_node *node) {
     ptio_ref callee = ptio_follow(b->graph, node->a);
-    PyObject *given = b->objects[node->b], *keywords = Py_None, *args;
-    PyObject *opaque = name_of_callee(b, callee);
-    if (opaque == NULL) return NULL;
+    bool named = b->graph->nodes[callee].kind != PTIO_N_OPAQUE_CALL;
+    PyObject *types = ptio_state_types(b->state), *opaque = NULL;
+    PyObject *called = named ? ptio_build_opaque(b, callee) : Py_NewRef(b->objects[callee]);
+    PyObject *given = b->objects[node->b], *keywords = Py_None;
     if (node->sub == PTIO_CALL_NEW_KEYWORDS) {
         keywords = PyTuple_GET_ITEM(given, 1);
         given = PyTuple_GET_ITEM(given, 0);
     }
-    if (b->graph->nodes[callee].kind == PTIO_N_OPAQUE_CALL) {
-        PyObject *first = PyTuple_Pack(1, b->objects[callee]);
-        args = first == NULL ? NULL : PySequence_Concat(first, given);
-        Py_XDECREF(first);
-    } else {
-        args = Py_NewRef(given);
-    }
-    if (args == NULL || PyObject_SetAttrString(opaque, "args", args) < 0 ||
-        PyObject_SetAttrString(opaque, "kwargs", keywords) < 0)
-        Py_CLEAR(opaque);
-    Py_XDECREF(args);
+    if (types != NULL && called != NULL)
+        opaque = PyObject_CallMethod(types, "make_call", "OOOO", called, given, keywords,
+                                     node->sub == PTIO_CALL ? Py_False : Py_True);
+    Py_XDECREF(called);
     return opaque;
 }
 

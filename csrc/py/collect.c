@@ -218,7 +218,6 @@ static ptio_save_result read_items(ptio_collector *c, PyObject *reduced, Py_ssiz
 }
 
 ptio_save_result ptio_save_reduced(ptio_collector *c, PyObject *object, PyObject *reduced) {
-    PyObject *items, *pairs;
     Py_ssize_t size = PyTuple_CheckExact(reduced) ? PyTuple_GET_SIZE(reduced) : 0;
     if (size < 2 || size > 5 || !PyTuple_CheckExact(PyTuple_GET_ITEM(reduced, 1))) return PTIO_NOT_FOR_US;
     SAVE(ptio_save(c, PyTuple_GET_ITEM(reduced, 0)));
@@ -226,11 +225,16 @@ ptio_save_result ptio_save_reduced(ptio_collector *c, PyObject *object, PyObject
     SAVE(op(c, PTIO_OP_REDUCE));
     if (ptio_pickler_knows(&c->pickler, ptio_memo_key(object))) return PTIO_NOT_FOR_US; /* it holds itself */
     SAVE(memoize(c, object));
+    return ptio_save_contents(c, reduced);
+}
+
+ptio_save_result ptio_save_contents(ptio_collector *c, PyObject *reduced) {
+    PyObject *items, *pairs;
     SAVE(read_items(c, reduced, 3, &items));
     if (items != NULL) SAVE(save_items(c, items, false));
     SAVE(read_items(c, reduced, 4, &pairs));
     if (pairs != NULL) SAVE(save_reduced_pairs(c, pairs));
-    if (size < 3 || PyTuple_GET_ITEM(reduced, 2) == Py_None) return PTIO_SAVED;
+    if (PyTuple_GET_SIZE(reduced) < 3 || PyTuple_GET_ITEM(reduced, 2) == Py_None) return PTIO_SAVED;
     SAVE(ptio_save(c, PyTuple_GET_ITEM(reduced, 2)));
     return op(c, PTIO_OP_BUILD);
 }

@@ -56,6 +56,8 @@ PyObject *ptio_collect(ptio_collector *c, PyObject *object);
 ptio_save_result ptio_save(ptio_collector *c, PyObject *object);
 /* What __reduce_ex__(2) returned for an object, as far as it is a plain call. */
 ptio_save_result ptio_save_reduced(ptio_collector *c, PyObject *object, PyObject *reduced);
+/* The items, pairs and state in it, for the object on top of the stack. */
+ptio_save_result ptio_save_contents(ptio_collector *c, PyObject *reduced);
 /* A class or function. object is its identity in the memo. */
 ptio_save_result ptio_save_global(ptio_collector *c, PyObject *object, const char *module, const char *name);
 /* OrderedDict(): one for every tensor. */

@@ -21,7 +21,8 @@ enum {
     REDUCED, /* (2, what __reduce_ex__(2) gives) */
     VALUE,   /* (3, a plain value to write instead) */
     STORAGE, /* (4, number, class name, number of elements) */
-    TENSOR   /* (5, ... as for a storage, offset, shape, stride or None, dtype's name or None) */
+    TENSOR,  /* (5, ... as for a storage, offset, shape, stride or None, dtype's name or None) */
+    OPAQUE   /* (6, callee, arguments or None, keywords or None, opcode, as REDUCED for the rest) */
 };
 
 static ptio_save_result save_name(ptio_collector *c, PyObject *name) {
@@ -45,6 +46,29 @@ static ptio_save_result save_call(ptio_collector *c, PyObject *object, PyObject 
     SAVE(save_name(c, name));
     SAVE(ptio_save(c, arguments));
     return finish_call(c, object);
+}
+
+/* An object that was made in any way there is. Where its arguments lead back to it, it is made
+ * by then: as in the pickler, what was made a second time is dropped. */
+static ptio_save_result save_opaque(ptio_collector *c, PyObject *object, PyObject *description) {
+    PyObject *callee, *arguments, *keywords, *rest;
+    int kind, opcode;
+    bool known;
+    if (!PyArg_ParseTuple(description, "iOOOiO!", &kind, &callee, &arguments, &keywords, &opcode,
+                          &PyTuple_Type, &rest))
+        return PTIO_FAILED;
+    SAVE(ptio_save(c, callee));
+    if (arguments != Py_None) {
+        SAVE(ptio_save(c, arguments));
+        if (keywords != Py_None) SAVE(ptio_save(c, keywords));
+        WRITE(c, ptio_pickler_op(&c->pickler, (ptio_opcode)opcode, &c->err));
+    }
+    if (ptio_pickler_knows(&c->pickler, ptio_memo_key(object))) {
+        WRITE(c, ptio_pickler_op(&c->pickler, PTIO_OP_POP, &c->err));
+        return ptio_save_status(c, ptio_pickler_recall(&c->pickler, ptio_memo_key(object), &known, &c->err));
+    }
+    WRITE(c, ptio_pickler_memoize(&c->pickler, ptio_memo_key(object), &c->err));
+    return ptio_save_contents(c, rest);
 }
 
 /* --- tensors ----------------------------------------------------------------------------- */
@@ -157,6 +181,7 @@ static ptio_save_result save_described(ptio_collector *c, PyObject *object, PyOb
     case VALUE: return ptio_save(c, first);
     case STORAGE: return save_storage(c, description);
     case TENSOR: return save_tensor(c, object, description);
+    case OPAQUE: return save_opaque(c, object, description);
     default: PyErr_SetString(PyExc_TypeError, "not a description"); return PTIO_FAILED;
     }
 }
@@ -165,7 +190,7 @@ static ptio_save_result save_described(ptio_collector *c, PyObject *object, PyOb
 static bool must_be_kept(PyObject *description) {
     long kind = PyLong_AsLong(PyTuple_GET_ITEM(description, 0));
     PyObject *first = PyTuple_GET_ITEM(description, 1);
-    return kind == CALL || kind == REDUCED ||
+    return kind == CALL || kind == REDUCED || kind == OPAQUE ||
            (kind == VALUE && !PyLong_Check(first) && !PyFloat_Check(first));
 }
 

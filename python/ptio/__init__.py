@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ptio._open import Checkpoint, TensorInfo, open
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
+    from ptio._state_dict import load_state_dict
     from ptio._types import (
         NestedTensor,
         Opaque,
@@ -49,6 +50,7 @@ __all__ = [
     # functions
     "load",
     "open",
+    "load_state_dict",
     "save",
     "verify",
     # what they take and give back
@@ -84,6 +86,7 @@ _LAZY = {
     "Deferred": "ptio._deferred",
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
+    "load_state_dict": "ptio._state_dict",
     "save": "ptio._save",
     "Writer": "ptio._writer",
     "Problem": "ptio._report",

@@ -17,17 +17,19 @@ from ptio import _core
 from ptio._array_plan import Placed, StoragePlan, TensorPlan, plan_alone, plan_shared
 from ptio._arrays import Array
 from ptio._deferred import Deferred
-from ptio._key_path import contains, first_of_type, path_to
+from ptio._key_path import contains, path_to
+from ptio._opaque import Opaque
 from ptio._rebuild import Call, Named, StorageOf, rebuild_call
+from ptio._reduced import opaque_made, standard_made
 from ptio._types import NestedTensor, QuantizedTensor, RawTensor, SparseTensor, TorchDtype
 
 # Kinds of descriptions, see csrc/py/collect_described.c.
-_GLOBAL, _CALL, _REDUCED, _VALUE, _STORAGE, _TENSOR = range(6)
+_GLOBAL, _CALL, _REDUCED, _VALUE, _STORAGE, _TENSOR, _OPAQUE = range(7)
 _Description = tuple[Any, ...]
 
 # What the collector itself names.
 _NAMES: dict[Any, tuple[str, str]] = {
-    **{kind: ("__builtin__", kind.__name__) for kind in (set, bytes, bytearray)},
+    **{kind: ("__builtin__", kind.__name__) for kind in (set, frozenset, bytes, bytearray)},
     _codecs.encode: ("_codecs", "encode"),  # what protocol 2 makes bytes with
 }
 _ORDERED_DICT = Named("collections", "OrderedDict")
@@ -101,6 +103,7 @@ class Describer:
         self._written = 0  # storages before those
         self._root: Any = None  # what is being described
         self._names_checked: set[Any] = set()
+        self._names: dict[tuple[str, str], Named] = {}
         # By (torch's dtype, id of the array); an id is valid as long as the array is kept here.
         self._arrays: dict[tuple[str, int], Placed] = {}
         self._plans: dict[tuple[str, int], TensorPlan] = {}
@@ -151,8 +154,8 @@ class Describer:
             return _GLOBAL, ("torch", self._dtype_of(value, value).name)
         if type(value) in (type, type(_codecs.encode)) and value in _NAMES:
             return self._describe_name(value)
-        if value is frozenset:  # its members come after it
-            value = first_of_type(self._root, frozenset)
+        if made := standard_made(value, self._name):
+            return _OPAQUE, *made
         raise self._cannot(value, f"a value of type {kind_name(value)}")
 
     def _describe_name(self, value: Any) -> _Description:
@@ -206,7 +209,21 @@ class Describer:
         return _CALL, call.name, call.args
 
     def _describe_named(self, named: Named) -> _Description:
+        module, name = named.name
+        outer, dot, inner = name.rpartition(".")
+        if dot:  # protocol 2 has no name for a class in a class
+            return _CALL, ("__builtin__", "getattr"), (self._name(module, outer), inner)
         return _GLOBAL, named.name
+
+    def _name(self, module: str, name: str) -> Named:
+        key = module, name
+        return self._names.setdefault(key, Named(*key))  # the memo knows it by its address
+
+    def _describe_opaque(self, value: Opaque) -> _Description:
+        try:
+            return _OPAQUE, *opaque_made(value, self._name)
+        except ValueError as e:
+            raise self._cannot(value, f"an invalid Opaque ({e})", ValueError) from None
 
     def _describe_torch_dtype(self, value: TorchDtype) -> _Description:
         return _GLOBAL, ("torch", self._torch_dtype_of(value, value).name)
@@ -308,6 +325,7 @@ _DESCRIBE: dict[type, Callable[[Any, Any], _Description]] = {
     SparseTensor: Describer._describe_rebuilt,
     QuantizedTensor: Describer._describe_rebuilt,
     NestedTensor: Describer._describe_rebuilt,
+    Opaque: Describer._describe_opaque,
 }
 
 

@@ -9,8 +9,8 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from ptio._names import joined
+from ptio._opaque import Brief, Opaque
 from ptio._text import printable
-from ptio._types import _Brief
 
 _Entry = tuple[Any, Any, Any]  # that of what holds the value, the step from there, the value
 
@@ -30,8 +30,9 @@ def contains(root: Any, value: Any) -> bool:
     return any(entry[2] is value for entry in _walk(root))
 
 
-def first_of_type(root: Any, kind: type) -> Any:
-    return next(entry[2] for entry in _walk(root) if type(entry[2]) is kind)
+def holds_type(root: Any, kind: type) -> bool:
+    """Whether an object of this class is the root or in it."""
+    return any(type(entry[2]) is kind for entry in _walk(root))
 
 
 def _walk(root: Any) -> Iterator[_Entry]:
@@ -54,7 +55,10 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value)
     if isinstance(value, OrderedDict) or is_dataclass(value):
         yield from getattr(value, "__dict__", {}).items()
+    if type(value) is Opaque:
+        parts = ("args", "kwargs", "state", "items", "mapping")
+        yield from ((part, getattr(value, part)) for part in parts)
 
 
 def _text(step: Any) -> str:
-    return step if type(step) is str else _Brief().text(step, 2)
+    return step if type(step) is str else Brief().text(step, 2)

@@ -27,12 +27,17 @@ def save(
     """Save NumPy arrays and plain data as a checkpoint that torch.load(weights_only=True) reads.
 
     Arrays become torch tensors, NumPy scalars Python numbers. Containers keep their types, order
-    and identity. Arrays that view the same memory become tensors that share a storage, where that
-    is no larger than saving each for itself.
+    and identity. What else `load` gives, an `Opaque` or a date, is saved as what it was: torch
+    then wants its class to be registered, or weights_only=False.
+
+    Arrays that view the same memory become tensors that share a storage, where that is no larger
+    than saving each for itself.
 
     Args:
         obj: dict, OrderedDict, Counter, list, tuple, set, None, bool, int, float, complex, str,
-            bytes, bytearray, NumPy arrays and scalars, `Deferred`, and the tensor classes of ptio.
+            bytes, bytearray, NumPy arrays and scalars, `Deferred`, and the tensor classes of ptio;
+            `Opaque`, frozenset, defaultdict, deque, range, slice, dates and times, paths,
+            argparse.Namespace and types.SimpleNamespace.
         f: a path, or an object with write(). It is only written forward: pipes and sockets do.
         atomic: True: a new file takes the name when it is whole. If saving fails or the process
             dies, the old file is as it was. False: write into the file.

@@ -26,7 +26,7 @@ from ptio._source import is_path
 from ptio.torch import _compat
 from ptio.torch._patch import original
 from ptio.torch._ring import Ring
-from ptio.torch._rules import ExactRules, Rules
+from ptio.torch._rules import DataRules, ExactRules, Rules
 from ptio.torch._unpickle import unpickle
 from ptio.torch._words import in_torchs_words, without_advice
 
@@ -117,6 +117,23 @@ def load(
     return _load_torchscript(request, weights_only)
 
 
+def load_as_data(
+    f: Any,
+    map_location: Any,
+    mmap: bool,
+    verify: bool | None,
+    threads: int | None,
+    allow: Iterable[Any],
+    limits: Limits | None,
+    progress: bool | Progress | None,
+) -> Any:
+    """Like `load` with weights_only=True, but what is not allowed becomes a `ptio.Opaque`."""
+    workers = _threads_setting(threads)
+    request = Request(f, map_location, mmap, verify, workers, limits, progress)
+    with in_torchs_words(True), _tls_map_location(map_location):
+        return request.build(DataRules(allow), "utf-8")
+
+
 class Request:
     """The arguments of one call that say what to read, and how."""
 
@@ -154,7 +171,7 @@ class Request:
             self.f,
             mmap=self.mmap,
             limits=self.limits,
-            inert=False,
+            inert=rules.inert,
             encoding=encoding,
             judge=rules.judge,
             order=_compat.order_if_missing(),

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.nn.modules.module import _IncompatibleKeys
 
 from ptio._api import _verify_setting
+from ptio._errors import ForbiddenError, UnsupportedError
+from ptio._key_path import holds_type
 from ptio._limits import Limits
+from ptio._opaque import Opaque
 from ptio._progress import Progress
 from ptio._source import is_path
-from ptio.torch._load import _begins_as_zip, _require_seekable, load
+from ptio._state_dict import State
+from ptio.torch._load import _begins_as_zip, _require_seekable, load, load_as_data
 from ptio.torch._shadow import Shadow, empty_like, rehearse
-from ptio.torch._state_dict import Names, find, select_from
+from ptio.torch._state_dict import ModelNames, select_from
 
 
 def load_model(
@@ -43,6 +47,10 @@ def load_model(
     memory, then on the model. A hook that reaches the model by other ways than its arguments or
     its own `self` acts twice.
 
+    The file may be a state dict, a checkpoint with one in it, or a model that was saved whole
+    (torch.save(model), Ultralytics), whose classes need not be there: what the file names beside
+    its tensors becomes data, and is neither imported nor called.
+
     Args:
         model: where the values go; they are converted to the dtype and device of its parameters.
             A parameter or buffer on the meta device gets memory first if the file has a value
@@ -53,8 +61,9 @@ def load_model(
         strip_prefix: parts of names that DataParallel and torch.compile add, on any level. They
             are ignored on both sides for a name of the file that the model does not have; ()
             turns that off.
-        select: where in the file the state dict is: a key, or a way of keys as a tuple or joined
-            by "/"; "" is the whole. None (default): the only part that fits the model.
+        select: where in the file the state dict or model is: a key, or a way of keys and
+            attributes as a tuple or joined by "/"; "" is the whole. None (default): the only part
+            that fits the model.
         assign: True: the tensors of the file become the parameters, with their dtype. False
             (default): the parameters stay the objects they are and get the values.
         map_location: the device for parameters that were on the meta device (default "cpu");
@@ -71,6 +80,8 @@ def load_model(
         ValueError: there is no state dict at `select`; or, without it, none, or several that may
             be meant; or stripping makes two names equal.
         TypeError: `model` is no torch.nn.Module, or map_location is no device.
+        ForbiddenError: the values of the state dict need classes that are not allowed; or the
+            file names something of os or sys.
         ptio.Error, OSError: the file cannot be read, as for `load`.
     """
     if not isinstance(model, torch.nn.Module):
@@ -79,22 +90,22 @@ def load_model(
     if not by_name:
         _require_seekable(f)
     start = None if by_name else f.tell()
-    names = Names(model, strip_prefix)
+    names = ModelNames(model, strip_prefix)
+
+    def find(root: Any) -> State:
+        return names.find(root) if select is None else select_from(root, select)
 
     def read(verify: bool, progress: bool | Progress | None) -> OrderedDict[str, Any]:
-        root = load(
-            f,
-            map_location if assign else "cpu",
-            weights_only=True,
-            mmap=by_name and not assign and _begins_as_zip(f),
-            verify=verify,
-            threads=threads,
-            allow=allow,
-            limits=limits,
-            progress=progress,
-        )
-        state = find(root, names) if select is None else select_from(root, select)
-        return names.rename(state)
+        arguments = {
+            "map_location": map_location if assign else "cpu",
+            "mmap": by_name and not assign and _begins_as_zip(f),
+            "verify": verify,
+            "threads": threads,
+            "allow": allow,
+            "limits": limits,
+            "progress": progress,
+        }
+        return names.rename(_load_state(f, start, find, arguments))
 
     options = {"strict": strict, **({"assign": True} if assign else {})}
     grad = torch.is_grad_enabled()
@@ -111,6 +122,26 @@ def load_model(
         del shadow
     result: _IncompatibleKeys = model.load_state_dict(_fresh(state), **options)
     return result
+
+
+def _load_state(
+    f: Any, start: int | None, find: Callable[[Any], State], arguments: dict[str, Any]
+) -> State:
+    """The state dict of a file. What else the file holds may be of unknown classes."""
+    try:
+        return find(load(f, weights_only=True, **arguments))
+    except ForbiddenError as e:
+        error = e.with_traceback(None)  # which would keep what is read from here on
+    if start is not None:
+        f.seek(start)
+    try:
+        root = load_as_data(f, **arguments)
+    except UnsupportedError:  # of a format that only torch reads
+        raise error from None
+    state = find(root)
+    if holds_type(state, Opaque):
+        raise error
+    return state
 
 
 def _versions(state: OrderedDict[str, Any]) -> list[int] | None:

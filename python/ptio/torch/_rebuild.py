@@ -14,6 +14,7 @@ import torch
 
 from ptio._errors import BoundsError
 from ptio._nested import NestedTensor
+from ptio._opaque import Opaque
 
 
 def _sparse(layout: torch.layout, data: tuple[Any, ...]) -> torch.Tensor:
@@ -71,6 +72,8 @@ def _from_type(function: Any, new_type: Any, args: tuple[Any, ...], state: Any) 
     module = getattr(function, "__module__", "")
     if module.startswith("torch."):
         function = ours.get(function.__name__, function)
+    if isinstance(new_type, Opaque):
+        return function(*args)  # without the class that is not there
     return torch._tensor._rebuild_from_type_v2(function, new_type, args, state)
 
 

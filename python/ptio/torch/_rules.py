@@ -48,6 +48,8 @@ class Rules:
     does not change a load that runs.
     """
 
+    inert = False  # whether a file may make objects in ways that torch does not know
+
     def __init__(self, allow: Iterable[Any]) -> None:
         self._registry: list[Any] = torch.serialization.get_safe_globals()
         self._names: list[str] = []
@@ -105,6 +107,18 @@ class Rules:
             if entry == "stdlib" and known and module.partition(".")[0] in sys.stdlib_module_names:
                 return OURS, Opaque(module, name)
         return _NO
+
+
+class DataRules(Rules):
+    """What is not allowed becomes data, but for the modules that torch blocks."""
+
+    inert = True
+
+    def judge(self, module: str, name: str, known: bool) -> Answer:
+        answer = super().judge(module, name, known)
+        if answer[0] != REFUSED or python3_name(module, name)[0] in _BLOCKED:
+            return answer
+        return (OURS if known else AS_DATA), Opaque(*python3_name(module, name))
 
 
 class ExactRules(Rules):
