@@ -29,10 +29,12 @@ from ptio._errors import (
 from ptio._limits import Limits
 
 if TYPE_CHECKING:
+    from ptio._convert import ConvertReport, convert
     from ptio._deferred import Deferred
     from ptio._open import Checkpoint, TensorInfo, open
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
+    from ptio._slim import SlimReport, slim
     from ptio._state_dict import load_state_dict
     from ptio._types import (
         NestedTensor,
@@ -48,16 +50,20 @@ __version__ = "0.1.0"
 
 __all__ = [
     # functions
+    "convert",
     "load",
     "open",
     "load_state_dict",
     "save",
+    "slim",
     "verify",
     # what they take and give back
     "Checkpoint",
+    "ConvertReport",
     "Deferred",
     "Limits",
     "Problem",
+    "SlimReport",
     "TensorInfo",
     "VerifyReport",
     "Writer",
@@ -83,11 +89,15 @@ __all__ = [
 # Classes that few programs need are imported when they are first used.
 _LAZY = {
     "Checkpoint": "ptio._open",
+    "convert": "ptio._convert",
+    "ConvertReport": "ptio._convert",
     "Deferred": "ptio._deferred",
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
     "load_state_dict": "ptio._state_dict",
     "save": "ptio._save",
+    "slim": "ptio._slim",
+    "SlimReport": "ptio._slim",
     "Writer": "ptio._writer",
     "Problem": "ptio._report",
     "VerifyReport": "ptio._report",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,9 @@ class Stored:
         cast: what its elements become, or None.
         plan: where it lies in the new file, once that is planned.
         value: of one that is no plain array, once it has been read.
+        of: the contiguous tensor of which it is a view, where the file says so apart from it; the
+            row has then the offset from that tensor's first element.
+        made: other elements than those in the file, as bytes of `dtype`.
     """
 
     container: Container
@@ -48,10 +51,12 @@ class Stored:
     cast: Cast | None = None
     plan: TensorPlan | None = None
     value: Any = None
+    of: Stored | None = None
+    made: Callable[[], Iterator[Array]] | None = None
 
     @property
     def is_plain(self) -> bool:
-        """Its bytes are its elements: no sparse, quantized, nested tensor, and none without data."""
+        """Its bytes are its elements: not sparse, quantized or nested, and there is data."""
         return self.row.kind in _PLAIN
 
     @property
@@ -77,24 +82,30 @@ class Stored:
 
     def read(self) -> Any:
         """The tensor as `Checkpoint.get_tensor` gives it."""
-        return self.container.get(self.row)
+        if self.of is None:
+            return self.container.get(self.row)
+        flat = as_array(self.of.read(), self.of.row).reshape(-1)[self.row.storage_offset :]
+        return as_strided(flat, self.shape, tuple(s * flat.itemsize for s in self.row.stride))
 
     def elements(self) -> Iterator[Array]:
         """Its elements in C order, as bytes, cast; read when the first piece is asked for."""
-        return self._cast(self._elements())
+        return self._cast(self._elements()) if self.made is None else self.made()
 
     def _elements(self) -> Iterator[Array]:
         row = self.row
         if 0 in row.shape:
             return
+        if self.of is not None:
+            yield from contiguous_pieces(self.read())
+            return
         home = _pickled(self.container, row)
-        if home is not None and _is_contiguous(row) and home[0].is_as_stored(home[1]):
+        if home is not None and is_contiguous(row) and home[0].is_as_stored(home[1]):
             begin = row.storage_offset * item_bytes(row.dtype)
             yield from home[0].stored_pieces(home[1], begin, begin + row.nbytes)
             return
         if row.nbytes < row.storage_nbytes and row.kind == "tensor":
             out = np.empty(row.nbytes, np.uint8)  # not all of a large storage for a part of it
-            self.container.read_into(row, memoryview(out))
+            self.container.read_into(row, out.data)
             yield out
             return
         yield from contiguous_pieces(as_array(self.read(), row))
@@ -110,7 +121,7 @@ def as_array(value: Any, row: TensorInfo) -> Array:
     assert value.data is not None  # of a plain tensor
     item = item_bytes(row.dtype)
     steps = tuple(step * item for step in value.stride)
-    count = 0 if 0 in value.shape else _span(value.shape, value.stride)
+    count = 0 if 0 in value.shape else span(value.shape, value.stride)
     return as_strided(value.data[: count * item].view(f"V{item}"), value.shape, steps)
 
 
@@ -131,7 +142,7 @@ class _Groups:
 
     def add(self, stored: Stored) -> None:
         row = stored.row
-        if not stored.is_plain or stored.plan is not None:
+        if not stored.is_plain or stored.of is not None:
             return
         place = ("node", row.node) if row.storage is None else row.storage
         self.members[id(stored.container), place, row.dtype, stored.dtype].append(stored)
@@ -144,26 +155,34 @@ def plan_storages(tensors: Iterable[Stored], *, compact: bool) -> None:
         compact: True: only what tensors view is written, as `ptio.save` does it: tensors share
             a storage where that is no larger than saving each for itself. False: whole storages.
     """
-    groups = _Groups()
+    groups, views = _Groups(), []
     for stored in tensors:
+        stored.plan = None
         groups.add(stored)
+        if stored.of is not None:
+            views.append(stored)
+            groups.add(stored.of)
     for members in groups.members.values():
-        _plan_group(members, compact)
+        _plan_group(list(dict.fromkeys(members)), compact)
+    for stored in views:
+        assert stored.of is not None and stored.of.plan is not None
+        storage = stored.of.plan.storage
+        stored.plan = TensorPlan(storage, stored.row.storage_offset, stored.row.stride)
 
 
 def _plan_group(members: list[Stored], compact: bool) -> None:
     for member in members:
-        if 0 in member.shape:
+        if 0 in member.shape or member.made is not None:
             _plan_alone([member])
     members = [member for member in members if member.plan is None]
     if not members:
         return
     first = members[0]
-    if _fills_storage(first.row) and all(m.view == first.view for m in members):
-        if len(members) == 1 or _lie_in_storage(members):
-            _plan_alone(members)
-            return
-    inside = [member for member in members if _lie_in_storage([member])]
+    same = all(member.view == first.view for member in members)
+    if same and _fills_storage(first.row) and (len(members) == 1 or lie_in_storage(members)):
+        _plan_alone(members)
+        return
+    inside = [member for member in members if lie_in_storage([member])]
     for member in members:
         if member not in inside:
             _plan_alone([member])
@@ -214,10 +233,10 @@ def _plan_own(stored: Stored, untouchable: Array) -> TensorPlan:
     """The part of the storage that a tensor spans, or where that has gaps its elements."""
     row, item = stored.row, item_bytes(stored.row.dtype)
     once = distinct(untouchable)
-    span = _span(row.shape, row.stride)
-    if span <= once.size:
+    length = span(row.shape, row.stride)
+    if length <= once.size:
         begin = row.storage_offset * item
-        return TensorPlan(_storage(stored, begin, begin + span * item), 0, row.stride)
+        return TensorPlan(_storage(stored, begin, begin + length * item), 0, row.stride)
     stride, step = [0] * once.ndim, 1
     for axis in reversed(range(once.ndim)):
         if once.shape[axis] == row.shape[axis]:
@@ -241,11 +260,11 @@ def _storage(stored: Stored, begin: int, end: int) -> StoragePlan:
 
 def _storage_pieces(stored: Stored, begin: int, end: int) -> Iterator[Array]:
     home = _pickled(stored.container, stored.row)
-    assert home is not None  # as _lie_in_storage found
+    assert home is not None  # as lie_in_storage found
     return stored._cast(home[0].stored_pieces(home[1], begin, end))
 
 
-def _lie_in_storage(members: list[Stored]) -> bool:
+def lie_in_storage(members: list[Stored]) -> bool:
     """Whether their elements are the bytes of a storage that can be read as such."""
     for member in members:
         home = _pickled(member.container, member.row)
@@ -264,10 +283,10 @@ def _pickled(container: Container, row: TensorInfo) -> tuple[Pickled, TensorInfo
 
 
 def _fills_storage(row: TensorInfo) -> bool:
-    return row.nbytes == row.storage_nbytes and _is_contiguous(row)
+    return row.nbytes == row.storage_nbytes and is_contiguous(row)
 
 
-def _is_contiguous(row: TensorInfo) -> bool:
+def is_contiguous(row: TensorInfo) -> bool:
     step = 1
     for n, stride in zip(reversed(row.shape), reversed(row.stride), strict=True):
         if n != 1 and stride != step:
@@ -276,7 +295,7 @@ def _is_contiguous(row: TensorInfo) -> bool:
     return True
 
 
-def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+def span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
     """Elements from the first to the last one."""
     return sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1
 

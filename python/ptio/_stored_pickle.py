@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ptio._arrays import Array
 from ptio._describe import _STORAGE, Describer, _Description, _dtypes, contiguous_stride
 from ptio._opaque import Opaque
 from ptio._rebuild import Call, StorageOf
@@ -45,7 +44,7 @@ class StoredDescriber(Describer):
     def _describe_parameter(self, stored: Stored) -> _Description:
         row = stored.row._replace(path=(), requires_grad=False)
         data = Stored(stored.container, row, stored.cast, stored.plan)
-        call = (data, stored.row.requires_grad, OrderedDict())
+        call: tuple[Any, ...] = (data, stored.row.requires_grad, OrderedDict())
         return self._describe_call(Call("torch._utils", "_rebuild_parameter", *call))
 
     def _describe_plain(self, stored: Stored) -> _Description:
@@ -58,7 +57,7 @@ class StoredDescriber(Describer):
             return self._tensor(plan, dtype, stored.shape)
         stride = contiguous_stride(stored.shape) if plan.stride is None else plan.stride
         storage = StorageOf(plan.storage, stored.dtype)
-        call = (storage, plan.offset, stored.shape, stride, True, OrderedDict())
+        call: tuple[Any, ...] = (storage, plan.offset, stored.shape, stride, True, OrderedDict())
         if dtype.named is None:
             return self._describe_call(Call("torch._utils", "_rebuild_tensor_v2", *call))
         named = self._name(*dtype.named)
@@ -90,5 +89,5 @@ class StoredDescriber(Describer):
             return part
         if part.names is not None or part.subdtype is not None or part.hasobject:
             raise self._cannot(part, f"a NumPy array of dtype {part}")
-        _, args, state = part.__reduce__()
-        return Opaque("numpy", "dtype", args, state=state)
+        made: tuple[Any, ...] = part.__reduce__()  # type: ignore[assignment]
+        return Opaque("numpy", "dtype", made[1], state=made[2])

@@ -196,7 +196,7 @@ class Pickled:
             piece = buffer[: min(_PIECE, end - at)]
             with self._users, self._naming_the_file():
                 self.core.gather(info.node, at, (1,), piece, False)
-            crc = zlib.crc32(piece, crc) if check else 0
+            crc = zlib.crc32(piece.data, crc) if check else 0
             if check and at + _PIECE >= end:  # before the last piece goes out
                 self._check_crc(info, crc)
             yield piece
