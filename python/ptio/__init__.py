@@ -31,6 +31,7 @@ from ptio._limits import Limits
 if TYPE_CHECKING:
     from ptio._convert import ConvertReport, convert
     from ptio._deferred import Deferred
+    from ptio._merge import MergeReport, MismatchError, merge
     from ptio._open import Checkpoint, TensorInfo, open
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
@@ -52,8 +53,9 @@ __all__ = [
     # functions
     "convert",
     "load",
-    "open",
     "load_state_dict",
+    "merge",
+    "open",
     "save",
     "slim",
     "verify",
@@ -62,6 +64,7 @@ __all__ = [
     "ConvertReport",
     "Deferred",
     "Limits",
+    "MergeReport",
     "Problem",
     "SlimReport",
     "TensorInfo",
@@ -81,6 +84,7 @@ __all__ = [
     "ForbiddenError",
     "FormatError",
     "LimitError",
+    "MismatchError",
     "PickleFormatError",
     "TruncatedError",
     "UnsupportedError",
@@ -92,6 +96,9 @@ _LAZY = {
     "convert": "ptio._convert",
     "ConvertReport": "ptio._convert",
     "Deferred": "ptio._deferred",
+    "merge": "ptio._merge",
+    "MergeReport": "ptio._merge",
+    "MismatchError": "ptio._merge",
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
     "load_state_dict": "ptio._state_dict",
