@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -128,7 +128,7 @@ def merge(
         MismatchError: a ValueError that lists what does not fit: names, shapes, integers.
         As `convert` else.
     """
-    factors = _factors(srcs, weights)
+    factors, divisor = _factors(srcs, weights)
     wanted = None if dtype is None else float_name(dtype)
     if ints not in ("equal", "first"):
         raise ValueError(f"ints must be 'equal' or 'first', not {ints!r}")
@@ -144,8 +144,8 @@ def merge(
             metadata = container.metadata() if metadata is None else metadata
         inputs = [_tensors(tree) for tree in trees]
         _require_same(inputs, names, ints)
-        report = MergeReport(names, display_path(dst) or "", factors)
-        _average(inputs, factors, wanted, report)
+        report = MergeReport(names, display_path(dst) or "", [f / divisor for f in factors])
+        _average(inputs, partial(_weighted_sum, factors, divisor), wanted, report)
         if target == "safetensors":
             state = tensors_of(find_state(trees[0], None), ())
             written = write_state(state, dst, metadata or {}, durable=durable, progress=tick)
@@ -158,17 +158,18 @@ def merge(
     return report
 
 
-def _factors(srcs: Sequence[Any], weights: Sequence[float] | None) -> list[float]:
+def _factors(srcs: Sequence[Any], weights: Sequence[float] | None) -> tuple[list[float], int]:
+    """Factors of the terms, and the divisor of their sum."""
     if isinstance(srcs, (str, bytes)) or len(srcs) < 2:
         raise ValueError("there must be two or more checkpoints to merge")
     if weights is None:
-        return [1 / len(srcs)] * len(srcs)
+        return [1.0] * len(srcs), len(srcs)
     factors = [float(weight) for weight in weights]
     if len(factors) != len(srcs):
         raise ValueError(f"there are {len(factors)} weights for {len(srcs)} checkpoints")
     if not all(map(math.isfinite, factors)):
         raise ValueError("weights must be finite numbers")
-    return factors
+    return factors, 1
 
 
 def _tensors(tree: Any) -> Tensors:
@@ -255,7 +256,10 @@ def _are_equal(one: Stored, other: Stored) -> bool:
 
 
 def _average(
-    inputs: list[Tensors], factors: list[float], wanted: str | None, report: MergeReport
+    inputs: list[Tensors],
+    weighted_sum: Callable[..., Iterator[Array]],
+    wanted: str | None,
+    report: MergeReport,
 ) -> None:
     """Gives the tensors of the first input the averages as their elements."""
     done: set[int] = set()
@@ -276,7 +280,7 @@ def _average(
         owner = owners.setdefault(view, stored)
         if owner is stored:
             sources = [_source_of(one) for one in each]
-            stored.made = partial(_weighted_sum, sources, factors, stored)
+            stored.made = partial(weighted_sum, sources, stored)
         else:  # tied in all of them
             stored.of = owner
         row = stored.row
@@ -293,7 +297,7 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _weighted_sum(
-    sources: Iterable[Stored], factors: list[float], result: Stored
+    factors: list[float], divisor: int, sources: Iterable[Stored], result: Stored
 ) -> Iterator[Array]:
     """Pieces of the elements, as bytes."""
     wide = np.dtype(np.complex128 if _is_complex(result) else np.float64)
@@ -306,6 +310,7 @@ def _weighted_sum(
         with np.errstate(over="ignore", invalid="ignore"):
             for elements, factor in zip(inputs, factors, strict=True):
                 total += elements.take(n).astype(wide) * factor
+            total /= divisor
         yield cast.array(total).view(np.uint8)
     for elements in inputs:
         elements.finish()
