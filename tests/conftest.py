@@ -106,3 +106,19 @@ def save_and_read(request, tmp_path):
         return loaded
 
     return save
+
+
+@pytest.fixture
+def ptio_command(capsys):
+    """Runs the command in this process; returns (status, stdout, stderr)."""
+    from ptio.cli import main
+
+    def run(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

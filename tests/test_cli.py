@@ -14,22 +14,6 @@ FINE, FINDING, UNREADABLE, USAGE = 0, 1, 2, 4
 
 
 @pytest.fixture
-def ptio_command(capsys):
-    """Runs the command in this process; returns (status, stdout, stderr)."""
-    from ptio.cli import main
-
-    def run(*arguments):
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def path(save):
     weight = checkpoints.tensor("float32", list(range(6)), (2, 3), requires_grad=True)
     obj = {
@@ -67,9 +51,9 @@ def test_ls_json(ptio_command, path):
     tensors = {tensor["name"]: tensor for tensor in told["tensors"]}
     assert list(tensors) == ["model/fc.weight", "model/scalar", "optimizer/0/exp_avg"]
     weight = tensors["model/fc.weight"]
-    expected = {"dtype": "float32", "shape": [2, 3], "stride": [3, 1], "storage_offset": 0}
-    expected |= {"kind": "tensor", "nbytes": 24, "storage": "0", "location": "cpu"}
-    expected |= {"requires_grad": True, "record": "archive/data/0"}
+    expected = {"dtype": "float32", "shape": [2, 3], "strides": [3, 1], "storage_offset": 0}
+    expected |= {"kind": "tensor", "nbytes": 24, "storage": "0", "device": "cpu"}
+    expected |= {"requires_grad": True, "member": "archive/data/0"}
     assert {name: weight[name] for name in expected} == expected
     assert tensors["model/scalar"]["shape"] == []
 

@@ -120,6 +120,10 @@ extern PyType_Spec ptio_source_spec, ptio_storage_spec, ptio_checkpoint_spec, pt
  * the call that got it failed: an exception that is set stays set. Steals view. */
 int ptio_release_view(PyObject *view);
 
+/* archive_check.c */
+PyObject *ptio_checkpoint_locate(ptio_checkpoint_object *self, PyObject *unused);
+PyObject *ptio_checkpoint_second_opinion(ptio_checkpoint_object *self, PyObject *unused);
+
 /* judge.c */
 int ptio_judging_init(ptio_judging *judging, PyObject *judge);
 void ptio_judging_clear(ptio_judging *judging);

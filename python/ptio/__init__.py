@@ -31,6 +31,7 @@ from ptio._limits import Limits
 if TYPE_CHECKING:
     from ptio._convert import ConvertReport, convert
     from ptio._deferred import Deferred
+    from ptio._inspect import Inspection, inspect
     from ptio._merge import MergeReport, MismatchError, merge
     from ptio._open import Checkpoint, TensorInfo, open
     from ptio._report import Problem, VerifyReport
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     # functions
     "convert",
+    "inspect",
     "load",
     "load_state_dict",
     "merge",
@@ -63,6 +65,7 @@ __all__ = [
     "Checkpoint",
     "ConvertReport",
     "Deferred",
+    "Inspection",
     "Limits",
     "MergeReport",
     "Problem",
@@ -99,6 +102,8 @@ _LAZY = {
     "merge": "ptio._merge",
     "MergeReport": "ptio._merge",
     "MismatchError": "ptio._merge",
+    "Inspection": "ptio._inspect",
+    "inspect": "ptio._inspect",
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
     "load_state_dict": "ptio._state_dict",

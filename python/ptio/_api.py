@@ -88,6 +88,8 @@ def load(
 def verify(
     f: Any,
     *,
+    values: bool = False,
+    second_opinion: bool = False,
     limits: Limits | None = None,
     threads: int | None = None,
     progress: bool | Progress | None = None,
@@ -100,6 +102,10 @@ def verify(
 
     Args:
         f, limits, threads, progress: as for `load`.
+        values: look for NaN and infinite elements, too, one tensor at a time. Each tensor that
+            has some is a problem of kind "NON_FINITE".
+        second_opinion: also have libzip read the directory of the archive, with its own
+            consistency checks, and compare what it sees.
 
     Returns:
         A report: `.ok`, and `.problems` with the tensors that each bad member holds. A file
@@ -111,8 +117,19 @@ def verify(
     from ptio._report import report_on
 
     workers = _threads_setting(threads)
+    begin = f.tell() if values and hasattr(f, "tell") else 0
     with reporting(progress, "verifying") as report:
-        return report_on(f, limits=limits, threads=workers, progress=report)
+        found = report_on(
+            f, second_opinion=second_opinion, limits=limits, threads=workers, progress=report
+        )
+    if not values or not found.format:
+        return found
+    from ptio._values import with_values
+
+    if hasattr(f, "seek"):
+        f.seek(begin)
+    with reporting(progress, "looking at values") as report:
+        return with_values(found, f, limits=limits, progress=report)
 
 
 def _names(allow: Iterable[str]) -> tuple[str, ...]:

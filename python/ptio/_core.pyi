@@ -119,6 +119,8 @@ class Checkpoint:
     def tensors(
         self, composites: bool, /
     ) -> list[TensorInfo]: ...  # a sparse or nested tensor as one, or its parts
+    def locate(self) -> None: ...  # the offsets of all members, as far as their headers are sound
+    def second_opinion(self) -> None: ...  # raises what libzip sees otherwise
     def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]: ...  # that are no tensors
     def check(
         self, *, threads: int, progress: Callable[[int, int], Any] | None

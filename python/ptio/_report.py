@@ -17,7 +17,7 @@ from ptio._source import display_path
 from ptio._text import count, printable, size
 
 if TYPE_CHECKING:
-    from ptio._core import Finding, TensorInfo
+    from ptio._core import Checkpoint, Finding, TensorInfo
 
 _SHOWN = 10
 
@@ -102,7 +102,12 @@ class VerifyReport:
 
 
 def report_on(
-    f: Any, *, limits: Limits | None, threads: int, progress: Progress | None
+    f: Any,
+    *,
+    second_opinion: bool = False,
+    limits: Limits | None,
+    threads: int,
+    progress: Progress | None,
 ) -> VerifyReport:
     """Opens the checkpoint and checks it; what stops that is the only problem of the report."""
     path = display_path(f)
@@ -114,6 +119,7 @@ def report_on(
                 checkpoint.build(None, verify=False, private=False, threads=threads, progress=None)
             records = checkpoint.records()
             tensors = checkpoint.tensors(False)
+            doubts = _doubts(checkpoint) if second_opinion else ((), ())
             return VerifyReport(
                 path=path,
                 format=checkpoint.format,
@@ -121,13 +127,24 @@ def report_on(
                 tensors=len(tensors),
                 bytes=sum(record.size for record in records),
                 seconds=perf_counter() - start,
-                problems=_problems([f for f in findings if f.exception], tensors),
-                notes=_problems([f for f in findings if not f.exception], ()),
+                problems=_problems([f for f in findings if f.exception], tensors) + doubts[0],
+                notes=_problems([f for f in findings if not f.exception], ()) + doubts[1],
             )
     except Error as e:
         message = f"{e.args[0]}; {e.hint}" if e.hint else str(e.args[0])
         problem = Problem(type(e).__name__, message, e.record, e.offset)
         return VerifyReport(path=path, seconds=perf_counter() - start, problems=(problem,))
+
+
+def _doubts(checkpoint: Checkpoint) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """What libzip says, as problems and notes."""
+    if checkpoint.format == "pickle":
+        return (), (Problem("SECOND_OPINION", "there is no archive that libzip could read"),)
+    try:
+        checkpoint.second_opinion()
+    except Error as e:
+        return (Problem(type(e).__name__, str(e.args[0]), e.record, e.offset),), ()
+    return (), (Problem("SECOND_OPINION", "libzip reads the same members"),)
 
 
 def _problems(findings: Sequence[Finding], tensors: Sequence[TensorInfo]) -> tuple[Problem, ...]:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ptio command. Each verb is a module of this package: `add_parser` says what it takes,
-`run` does it and returns the exit status."""
+"""The ptio command. Each verb is a module of this package, imported when it is used: `add_parser`
+says what it takes, `run` does it and returns the exit status."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
 import ptio
-from ptio.cli import _output, ls, run, verify
+from ptio.cli import _output
 from ptio.cli._exit import Exit
 
-VERBS = (ls, verify, run)
+# Verb, which is also the name of its module, and what `ptio --help` says about it.
+VERBS = {
+    "ls": "list the tensors",
+    "tree": "show the nested structure",
+    "inspect": "say what a file is, and what is wrong with it",
+    "verify": "check structure and checksums",
+    "run": "run a program with torch.load replaced",
+}
 
 _EPILOG = """\
 exit status: 0 fine; 1 a finding, such as a bad checksum; 2 unreadable, malformed or ambiguous;
@@ -22,7 +30,21 @@ exit status: 0 fine; 1 a finding, such as a bad checksum; 2 unreadable, malforme
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class _Formatter(argparse.HelpFormatter):
+    """Wraps paragraphs, and leaves texts of several lines (examples) as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return "".join(indent + line for line in text.splitlines(keepends=True))
+        return super()._fill_text(text, width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", _Formatter)
+        settings.setdefault("allow_abbrev", False)
+        super().__init__(**settings)
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(Exit.USAGE, f"{self.prog}: {_output.line(message)}\n")
@@ -31,8 +53,13 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     _output.never_fail_on_characters()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser().parse_args(argv)
+        if not words:
+            parser().print_help(sys.stderr)
+            return Exit.USAGE
+        verb = next((word for word in words if not word.startswith("-")), "")
+        arguments = parser([verb]).parse_args(words)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
@@ -43,15 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser(known: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of the command; only these verbs have their arguments, and are imported."""
+    result = Parser(
         prog="ptio",
         description="Look into PyTorch checkpoints, safely and without torch.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"ptio {ptio.__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add_parser(verbs)
-    return parser
+    result.add_argument("--version", action="version", version=f"ptio {ptio.__version__}")
+    verbs = result.add_subparsers(title="verbs", metavar="VERB", required=True, prog="ptio")
+    for name, text in VERBS.items():
+        if name in known:
+            import_module(f"ptio.cli.{name}").add_parser(verbs)
+        else:
+            verbs.add_parser(name, help=text)
+    return result

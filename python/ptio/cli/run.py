@@ -24,7 +24,6 @@ _STARTUP = Path(__file__).resolve().with_name("_startup")
 def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "run",
-        help="run a program with torch.load replaced",
         usage="ptio run [-h] (SCRIPT | -m MODULE) [ARGUMENT ...]",
         description="Run a program as python runs it, but with torch.load replaced by "
         "ptio.torch.load, in its child processes too. The exit status is the program's. Options "

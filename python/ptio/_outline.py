@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The structure of a checkpoint, one line a value: what `ptio tree` and `ptio report` show.
+
+Walks what `Checkpoint.tree()` gives. Each container is entered once, whatever refers to it, so
+that cycles end and a graph that is exponential as a tree stays as small as its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, time, timedelta, tzinfo
+from itertools import islice
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptio._names import joined
+from ptio._open import TensorInfo, _public
+from ptio._text import count, printable
+from ptio._types import Opaque, TorchDtype
+
+if TYPE_CHECKING:
+    from ptio._containers import Container
+
+_LONG = 6  # a sequence of more values is cut ...
+_HEAD = 2  # ... to as many of them
+_TEXT = 60
+_SCALARS_SHOWN = 8
+_BIG_INT = 128  # bits
+_OPAQUE_PARTS = ("args", "kwargs", "state", "items", "mapping")
+_SEQUENCES = (list, tuple, set, frozenset)
+# Their repr() is short, and nothing of the file's runs in it.
+_SHORT = (np.generic, np.dtype, date, time, timedelta, tzinfo, PurePath, range, TorchDtype)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One value of the outline.
+
+    Attributes:
+        depth: of nesting; the root has 0.
+        key: by which the value stands in its container; "" for the root.
+        kind: "dict", "list" ... for a container; "opaque"; "tensor"; "value"; "same" for a
+            container that was shown before; "more" for what was left out.
+        text: what it is, in words; not safe for a terminal.
+        path: dict keys, positions and attributes from the root; a key that is neither str nor
+            int by its text.
+        value: of kind "value": itself.
+        info: of a tensor.
+        shares: of a tensor: the first one in the same storage, by name, and whether it is
+            exactly the same view of it.
+    """
+
+    depth: int
+    key: str
+    kind: str
+    text: str
+    path: tuple[Any, ...]
+    value: Any = None
+    info: TensorInfo | None = None
+    shares: tuple[str, bool] | None = None
+
+
+def outline(
+    tree: Any,
+    infos: Iterable[TensorInfo],
+    *,
+    depth: int | None = None,
+    everything: bool = False,
+    budget: int = 100_000,
+) -> Iterator[Line]:
+    """The lines, each container before what is in it.
+
+    Args:
+        tree, infos: of a `Checkpoint`.
+        depth: of containers to enter.
+        everything: long sequences are not cut.
+        budget: after as many lines there is only one more, which says so.
+    """
+    first = _first_in_storage(infos)
+    seen: dict[int, tuple[Any, ...]] = {}
+    stack: list[tuple[int, tuple[Any, ...], str, Any]] = [(0, (), "", tree)]
+    while stack:
+        level, path, key, value = stack.pop()
+        if budget == 0:
+            yield Line(0, "", "more", "the rest is left out: there are too many values", ())
+            return
+        budget -= 1
+        if isinstance(value, _Rest):
+            yield Line(level, "", "more", value.text, path)
+            continue
+        if isinstance(value, TensorInfo):
+            yield _tensor_line(level, path, key, value, first)
+            continue
+        children = _children(value)
+        if children is None:
+            yield Line(level, key, "value", brief(value), path, value)
+            continue
+        if children and id(value) in seen:
+            there = joined(seen[id(value)]) or "the object itself"
+            yield Line(level, key, "same", f"the same object as {there}", path)
+            continue
+        seen[id(value)] = path
+        kind, text, flat = _describe(value, children, everything)
+        yield Line(level, key, kind, text, path)
+        if flat or (depth is not None and level >= depth):
+            continue
+        shown = children if everything else _cut(value, _telling(children))
+        for name, child in reversed(shown):
+            step = name if type(name) in (str, int) else brief(name)
+            stack.append((level + 1, (*path, step), str(step), child))
+
+
+def leaves_of(container: Container, limit: int) -> list[tuple[tuple[Any, ...], Any]]:
+    """The first values that are no tensors, with their paths: `_core.Checkpoint.leaves` for
+    containers that have none."""
+    tree = container.tree({row.node: _public("", row) for row in container.tensors()})
+    lines = outline(tree, (), everything=True)
+    return list(islice(((x.path, x.value) for x in lines if x.kind == "value"), limit))
+
+
+@dataclass(frozen=True)
+class _Rest:
+    text: str
+
+
+def _first_in_storage(infos: Iterable[TensorInfo]) -> dict[str, TensorInfo]:
+    first: dict[str, TensorInfo] = {}
+    for info in infos:
+        if info.storage is not None:
+            first.setdefault(info.storage, info)
+    return first
+
+
+def _tensor_line(
+    level: int, path: tuple[Any, ...], key: str, info: TensorInfo, first: dict[str, TensorInfo]
+) -> Line:
+    shares = None
+    other = info if info.storage is None else first.get(info.storage, info)
+    if other is not info and other.path != path:
+        shares = (joined(other.path), view_of(other) == view_of(info))
+    shape = " x ".join(map(str, info.shape)) if info.shape else "scalar"
+    kind = "" if info.kind == "tensor" else f"{info.kind} "
+    text = f"{kind}{info.dtype} {shape}"
+    return Line(level, key, "tensor", text, path, info=info, shares=shares)
+
+
+def view_of(info: TensorInfo) -> tuple[Any, ...]:
+    """Tensors of one storage for which this is equal have the same elements."""
+    return info.dtype, info.shape, info.strides, info.storage_offset
+
+
+def _children(value: Any) -> list[tuple[Any, Any]] | None:
+    """What is in a value, by key; None for one that is no container."""
+    if isinstance(value, dict):
+        return list(value.items())
+    if isinstance(value, _SEQUENCES):
+        return list(enumerate(value))
+    if isinstance(value, Opaque):
+        parts = ((part, getattr(value, part)) for part in _OPAQUE_PARTS)
+        return [(name, part) for name, part in parts if part is not None and part != ()]
+    if type(value).__name__ == "deque":
+        return list(enumerate(value))
+    if type(value).__name__ in ("Namespace", "SimpleNamespace"):
+        return list(vars(value).items())
+    return None
+
+
+def _describe(
+    value: Any, children: Sequence[tuple[Any, Any]], everything: bool
+) -> tuple[str, str, bool]:
+    """Kind, text, and whether the text says all of it."""
+    if isinstance(value, Opaque):
+        what = "object of" if value.args is not None else "class or function"
+        return "opaque", f"{what} {value.module}.{value.name}", False
+    kind = type(value).__name__
+    if not children:
+        return kind, f"empty {kind}", True
+    values = [child for _, child in children]
+    types = {type(child) for child in values}
+    if isinstance(value, (dict, *_SEQUENCES[2:])) or len(types) > 1:
+        noun = "item"
+    else:
+        noun = "tensor" if TensorInfo in types else types.pop().__name__
+    text = f"{kind} of {count(len(children), noun)}"
+    # A set's order means nothing, and numbers in a row need no line each.
+    flat = not everything and not isinstance(value, dict) and all(map(_is_scalar, values))
+    if flat and hasattr(value, "__len__"):
+        shown = ", ".join(brief(child, 20) for child in values[:_SCALARS_SHOWN])
+        more = ", ..." if len(values) > _SCALARS_SHOWN else ""
+        return kind, f"{text}: {shown}{more}", True
+    return kind, text, False
+
+
+def _telling(children: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Without the dozen empty _hooks that every module of torch has."""
+    return [(name, child) for name, child in children if not _is_hidden(name, child)]
+
+
+def _is_hidden(name: Any, child: Any) -> bool:
+    return isinstance(name, str) and name.startswith("_") and _children(child) == []
+
+
+def _cut(value: Any, children: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """The first of many values that stand under numbers, as in an optimizer's state."""
+    numbered = not isinstance(value, (dict, Opaque)) or all(
+        type(name) is int for name, _ in children
+    )
+    if len(children) <= _LONG or not numbered:
+        return children
+    left = len(children) - _HEAD
+    types = {type(child) for _, child in children[_HEAD:]}
+    noun = types.pop().__name__ if len(types) == 1 else "value"
+    noun = "tensor" if noun == "TensorInfo" else noun
+    return [*children[:_HEAD], ("", _Rest(f"... {count(left, f'more {noun}')}"))]
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, complex, str, bytes))
+
+
+def brief(value: Any, width: int = _TEXT) -> str:
+    """A value that is no container, on at most `width` characters, however much is in it."""
+    if isinstance(value, int) and value.bit_length() > _BIG_INT:
+        return f"int of {value.bit_length()} bits"
+    if isinstance(value, (str, bytes, bytearray)):
+        return printable(repr(value[: width + 1]), width)
+    if isinstance(value, (np.ndarray, np.void)):
+        shape = " x ".join(map(str, value.shape)) or "scalar"
+        return printable(f"numpy {value.dtype.name} {shape}", width)
+    if isinstance(value, (tuple, frozenset)):  # as a key
+        return f"{type(value).__name__} of {count(len(value), 'value')}"
+    if _is_scalar(value) or isinstance(value, _SHORT):
+        return printable(repr(value), width)
+    return f"<{type(value).__name__}>"
