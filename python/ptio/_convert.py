@@ -126,8 +126,10 @@ def convert(
     Raises:
         ValueError: the file holds no state dict, or several that may be meant: the message
             lists them; the format lacks a dtype or name: it lists the tensors; an argument
-            makes no sense; dst is what is read.
+            makes no sense.
+        TypeError: the file holds a value that torch's format cannot say; the message has its path.
         FileExistsError: dst is there already.
+        shutil.SameFileError: dst is one of the files that are read.
         Error, OSError: src cannot be read, as for `load`, or dst not be written.
     """
     most = shard_size(max_shard_size)

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from shutil import SameFileError
 from typing import Any, NamedTuple
 
 from ptio._archive import durable_setting
@@ -95,7 +96,7 @@ def require_new(src: list[Any], dst: Any, overwrite: bool, index: str | None = N
 
     Raises:
         FileExistsError: something is there, and may not be overwritten.
-        ValueError: dst is, or is in, what is read.
+        shutil.SameFileError: dst is one of the files that are read.
     """
     target = os.fsdecode(dst)
     if index is not None and os.path.isdir(target):
@@ -106,7 +107,7 @@ def require_new(src: list[Any], dst: Any, overwrite: bool, index: str | None = N
         raise FileExistsError(f"{printable(target)} exists already")
     for source in src:
         if is_path(source) and _is_read(os.fsdecode(source), target):
-            raise ValueError(
+            raise SameFileError(
                 f"{printable(target)} is what is read: write to another name, and rename it then"
             )
 

@@ -21,6 +21,9 @@ VERBS = {
     "tree": "show the nested structure",
     "inspect": "say what a file is, and what is wrong with it",
     "verify": "check structure and checksums",
+    "convert": "write a checkpoint in another format",
+    "slim": "write a checkpoint without what is not needed",
+    "merge": "write the average of checkpoints",
     "run": "run a program with torch.load replaced",
 }
 
