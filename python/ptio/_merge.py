@@ -212,7 +212,7 @@ def _differences(name: str, one: Stored, other: Stored, source: str) -> Iterator
     if one.shape != other.shape:
         yield (f"{printable(name)} has shape {one.shape}, in {source} {other.shape}")
     elif _is_averaged(one) != _is_averaged(other) or _is_complex(one) != _is_complex(other):
-        yield f"{printable(name)} is {_kind(one)}, in {source} {_kind(other)}"
+        yield f"{printable(name)} is {one.type_name}, in {source} {other.type_name}"
 
 
 def _untied(inputs: list[Tensors], sources: list[str]) -> Iterator[str]:
@@ -226,10 +226,6 @@ def _untied(inputs: list[Tensors], sources: list[str]) -> Iterator[str]:
                     f"{printable(known)} and {printable(name)} are one tensor in "
                     f"{printable(sources[0])}, and not in {printable(source)}"
                 )
-
-
-def _kind(stored: Stored) -> str:
-    return stored.row.dtype if stored.is_plain else f"{stored.row.kind} {stored.row.dtype}"
 
 
 def _is_averaged(stored: Stored) -> bool:

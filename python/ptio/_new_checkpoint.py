@@ -173,7 +173,7 @@ def write_state(
 
 
 def _parts(state: Mapping[str, Stored]) -> dict[str, Part]:
-    return {n: Part(s.dtype, s.shape, s.nbytes, s.elements) for n, s in state.items()}
+    return {n: Part(s.type_name, s.shape, s.nbytes, s.elements) for n, s in state.items()}
 
 
 def _metadata(

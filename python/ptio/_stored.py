@@ -65,6 +65,11 @@ class Stored:
         return self.row.dtype if self.cast is None else self.cast.dtype
 
     @property
+    def type_name(self) -> str:
+        """The dtype; with its kind for one that is no plain array, e.g. "sparse float32"."""
+        return self.dtype if self.is_plain else f"{self.row.kind} {self.row.dtype}"
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self.row.shape
 

@@ -55,13 +55,12 @@ class StoredDescriber(Describer):
             return _STORAGE, self._number(plan.storage), dtype.storage, numel
         if not stored.row.requires_grad:
             return self._tensor(plan, dtype, stored.shape)
+        if dtype.named is not None:  # torch fails to load such a tensor that is no parameter
+            return self._describe_parameter(stored)
         stride = contiguous_stride(stored.shape) if plan.stride is None else plan.stride
         storage = StorageOf(plan.storage, stored.dtype)
         call: tuple[Any, ...] = (storage, plan.offset, stored.shape, stride, True, OrderedDict())
-        if dtype.named is None:
-            return self._describe_call(Call("torch._utils", "_rebuild_tensor_v2", *call))
-        named = self._name(*dtype.named)
-        return self._describe_call(Call("torch._utils", "_rebuild_tensor_v3", *call, named))
+        return self._describe_call(Call("torch._utils", "_rebuild_tensor_v2", *call))
 
     def _describe_whole(self, stored: Stored) -> _Description:
         if stored.value is None:  # which is kept: the memo knows its parts by address
