@@ -27,6 +27,20 @@ def training_state(seed=0, *, size=40):
     }
 
 
+def sharing_state():
+    """A state dict in which one tensor equals another, and some are parts of others."""
+    embedding, fused = torch.randn(6, 4), torch.randn(12, 4)
+    return {
+        "embedding": embedding,
+        "fused": fused,
+        "head": embedding.detach(),
+        "query": fused[:4],
+        "key": fused[4:8].t(),
+        "part of query": fused[:4][1:3],
+        "alone": torch.randn(3),
+    }
+
+
 def same(ours, theirs):
     """Two tensors: dtype, shape and every bit."""
     assert ours.dtype == theirs.dtype
