@@ -40,8 +40,7 @@ class Cast:
     def array(self, elements: Array) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
             result = elements.astype(self._to)
-        if self._may_overflow:
-            infinite = np.count_nonzero(np.isinf(result))
+            infinite = np.count_nonzero(np.isinf(result)) if self._may_overflow else 0
             if infinite:
                 self.overflows += int(infinite - np.count_nonzero(np.isinf(elements)))
         return result

@@ -98,7 +98,9 @@ def without_aliases(state: dict[str, Stored]) -> tuple[dict[str, Stored], dict[s
         elif stored.of is not None and id(stored.of) in names:
             offset, stride = row.storage_offset, row.stride
             aliases[name] = Alias(names[id(stored.of)], offset, row.shape, stride)
-        elif stored.is_plain and stored.of is None and row.storage is not None and row.nbytes:
+        elif stored.made is not None or stored.of is not None or not stored.is_plain:
+            continue
+        elif row.storage is not None and row.nbytes:
             group = id(stored.container), row.storage, row.dtype, stored.dtype
             groups.setdefault(group, []).append((name, stored))
     for members in groups.values():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ptio._limits import Limits
 
 _SHOWN = 10
-_ELEMENTS = 1 << 20  # that are averaged at once
+_ELEMENTS = 1 << 18  # that are averaged at once
 _AVERAGED = (*FLOATS, "complex64", "complex128")
 
 Tensors = dict[str, Stored]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ptio._core import TensorInfo
 
 _PLAIN = ("tensor", "storage")
+_PIECE = 1 << 20  # bytes that are copied at once
 
 
 @dataclass(eq=False, slots=True)
@@ -101,7 +102,7 @@ class Stored:
         if 0 in row.shape:
             return
         if self.of is not None:
-            yield from contiguous_pieces(self.read())
+            yield from contiguous_pieces(self.read(), _PIECE)
             return
         home = _pickled(self.container, row)
         if home is not None and is_contiguous(row) and home[0].is_as_stored(home[1]):
@@ -113,7 +114,7 @@ class Stored:
             self.container.read_into(row, out.data)
             yield out
             return
-        yield from contiguous_pieces(as_array(self.read(), row))
+        yield from contiguous_pieces(as_array(self.read(), row), _PIECE)
 
     def _cast(self, pieces: Iterator[Array]) -> Iterator[Array]:
         return pieces if self.cast is None else self.cast.pieces(pieces)
@@ -254,7 +255,7 @@ def _plan_own(stored: Stored, untouchable: Array) -> TensorPlan:
 def _once(stored: Stored) -> Iterator[Array]:
     """Elements, without the repetitions that strides of 0 make."""
     array = distinct(as_array(stored.read(), stored.row))
-    return stored._cast(contiguous_pieces(array))
+    return stored._cast(contiguous_pieces(array, _PIECE))
 
 
 def _storage(stored: Stored, begin: int, end: int) -> StoragePlan:

@@ -34,7 +34,7 @@ def entries(root: Any, enter: Callable[[Entry], bool] = lambda entry: True) -> I
     while todo:
         entry = todo.pop()
         yield entry
-        if id(entry.value) in seen or not enter(entry):
+        if not enter(entry) or id(entry.value) in seen:
             continue
         held = list(_held(entry.value))
         if held:
