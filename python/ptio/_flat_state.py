@@ -101,7 +101,7 @@ def without_aliases(state: dict[str, Stored]) -> tuple[dict[str, Stored], dict[s
         elif stored.made is not None or stored.of is not None or not stored.is_plain:
             continue
         elif row.storage is not None and row.nbytes:
-            group = id(stored.container), row.storage, row.dtype, stored.dtype
+            group = *stored.storage, row.dtype, stored.dtype
             groups.setdefault(group, []).append((name, stored))
     for members in groups.values():
         if len(members) > 1:

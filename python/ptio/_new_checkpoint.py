@@ -193,8 +193,7 @@ def require_sane_size(tensors: Any) -> None:
     wanted: dict[Any, int] = {}
     for each in tensors:
         row = each.row
-        key = id(each.container), row.storage if row.storage is not None else ("node", row.node)
-        stored[key] = row.storage_nbytes if row.storage is not None else row.nbytes
+        stored[each.storage] = row.storage_nbytes if row.storage is not None else row.nbytes
         if each.plan is None:
             wanted[id(each)] = each.nbytes
         else:

@@ -197,11 +197,9 @@ def _tensors(tree: Any) -> dict[str, Stored]:
 def _file_bytes(tensors: Iterable[Stored]) -> int:
     storages: dict[Any, int] = {}
     for stored in tensors:
-        row = stored.row
-        if row.storage is None:
-            storages["node", row.node] = row.nbytes
-        elif stored.of is None:
-            storages["storage", row.storage] = row.storage_nbytes
+        if stored.of is None:
+            row = stored.row
+            storages[stored.storage] = row.nbytes if row.storage is None else row.storage_nbytes
     return sum(storages.values())
 
 

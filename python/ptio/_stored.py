@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ from ptio._array_plan import Placed, StoragePlan, TensorPlan, contiguous_pieces,
 from ptio._arrays import Array, distinct
 from ptio._cast import Cast
 from ptio._containers import Container
-from ptio._containers._parts import Parts
 from ptio._containers._pickled import Pickled
 from ptio._dtypes import item_bytes
 from ptio._types import RawTensor
@@ -80,11 +79,22 @@ class Stored:
         return math.prod(self.shape) * item_bytes(self.dtype) if self.is_plain else self.row.nbytes
 
     @property
+    def storage(self) -> tuple[Any, ...]:
+        """Equal for tensors that lie in the same storage."""
+        row = self.row
+        return id(self.container), ("node", row.node) if row.storage is None else row.storage
+
+    @property
     def view(self) -> tuple[Any, ...]:
         """Equal for tensors that are the same elements of the same storage."""
         row = self.row
-        place = row.storage if row.storage is not None else ("node", row.node)
-        return id(self.container), place, row.dtype, row.storage_offset, row.shape, row.stride
+        return *self.storage, row.dtype, row.storage_offset, row.shape, row.stride
+
+    @property
+    def pickled(self) -> Pickled | None:
+        """The container, if it has the storage: others have tensors, each alone."""
+        known = isinstance(self.container, Pickled) and self.row.record is not None
+        return self.container if known else None  # type: ignore[return-value]
 
     def read(self) -> Any:
         """The tensor as `Checkpoint.get_tensor` gives it."""
@@ -104,10 +114,10 @@ class Stored:
         if self.of is not None:
             yield from contiguous_pieces(self.read(), _PIECE)
             return
-        home = _pickled(self.container, row)
-        if home is not None and is_contiguous(row) and home[0].is_as_stored(home[1]):
+        pickled = self.pickled
+        if pickled is not None and is_contiguous(row) and pickled.is_as_stored(row):
             begin = row.storage_offset * item_bytes(row.dtype)
-            yield from home[0].stored_pieces(home[1], begin, begin + row.nbytes)
+            yield from pickled.stored_pieces(row, begin, begin + row.nbytes)
             return
         if row.nbytes < row.storage_nbytes and row.kind == "tensor":
             out = np.empty(row.nbytes, np.uint8)  # not all of a large storage for a part of it
@@ -133,25 +143,19 @@ def as_array(value: Any, row: TensorInfo) -> Array:
 
 def stored_tree(container: Container) -> Any:
     """The object in a file, with a `Stored` in the place of each tensor."""
-    made = {row.node: Stored(container, row) for row in reversed(container.tensors())}
+    made = {row.node: _stored(container, row) for row in reversed(container.tensors())}
     return container.tree(made)
 
 
+def _stored(container: Container, row: TensorInfo) -> Stored:
+    """Of several files the one that has it: in each, storages have names of their own."""
+    path = row.path
+    while (home_of := getattr(container, "home_of", None)) is not None:
+        container, row = home_of(row)
+    return Stored(container, row._replace(path=path))
+
+
 # --- storages ----------------------------------------------------------------------------------
-
-
-@dataclass
-class _Groups:
-    """Tensors of one storage and dtype."""
-
-    members: dict[Any, list[Stored]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, stored: Stored) -> None:
-        row = stored.row
-        if not stored.is_plain or stored.of is not None:
-            return
-        place = ("node", row.node) if row.storage is None else row.storage
-        self.members[id(stored.container), place, row.dtype, stored.dtype].append(stored)
 
 
 def plan_storages(tensors: Iterable[Stored], *, compact: bool) -> None:
@@ -161,15 +165,17 @@ def plan_storages(tensors: Iterable[Stored], *, compact: bool) -> None:
         compact: True: only what tensors view is written, as `ptio.save` does it: tensors share
             a storage where that is no larger than saving each for itself. False: whole storages.
     """
-    groups, views = _Groups(), []
+    groups: dict[Any, dict[Stored, None]] = defaultdict(dict)  # by storage and dtype; ordered
+    views = []
     for stored in tensors:
         stored.plan = None
-        groups.add(stored)
         if stored.of is not None:
             views.append(stored)
-            groups.add(stored.of)
-    for members in groups.members.values():
-        _plan_group(list(dict.fromkeys(members)), compact)
+        owner = stored.of or stored
+        if owner.is_plain:
+            groups[(*owner.storage, owner.row.dtype, owner.dtype)][owner] = None
+    for members in groups.values():
+        _plan_group(list(members), compact)
     for stored in views:
         assert stored.of is not None and stored.of.plan is not None
         storage = stored.of.plan.storage
@@ -265,27 +271,16 @@ def _storage(stored: Stored, begin: int, end: int) -> StoragePlan:
 
 
 def _storage_pieces(stored: Stored, begin: int, end: int) -> Iterator[Array]:
-    home = _pickled(stored.container, stored.row)
-    assert home is not None  # as lie_in_storage found
-    return stored._cast(home[0].stored_pieces(home[1], begin, end))
+    assert stored.pickled is not None  # as lie_in_storage found
+    return stored._cast(stored.pickled.stored_pieces(stored.row, begin, end))
 
 
 def lie_in_storage(members: list[Stored]) -> bool:
     """Whether their elements are the bytes of a storage that can be read as such."""
-    for member in members:
-        home = _pickled(member.container, member.row)
-        if home is None or not home[0].lies_in_storage(home[1]):
-            return False
-    return True
-
-
-def _pickled(container: Container, row: TensorInfo) -> tuple[Pickled, TensorInfo] | None:
-    """The container that has the storage, where there is one: others have tensors, each alone."""
-    while isinstance(container, Parts):
-        container, row = container.home_of(row)
-    if isinstance(container, Pickled) and row.record is not None:
-        return container, row
-    return None
+    return all(
+        member.pickled is not None and member.pickled.lies_in_storage(member.row)
+        for member in members
+    )
 
 
 def _fills_storage(row: TensorInfo) -> bool:
