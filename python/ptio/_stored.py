@@ -173,7 +173,8 @@ def plan_storages(tensors: Iterable[Stored], *, compact: bool) -> None:
             views.append(stored)
         owner = stored.of or stored
         if owner.is_plain:
-            groups[(*owner.storage, owner.row.dtype, owner.dtype)][owner] = None
+            key = *owner.storage, owner.row.dtype, owner.dtype
+            groups[key][owner] = None
     for members in groups.values():
         _plan_group(list(members), compact)
     for stored in views:
