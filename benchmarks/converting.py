@@ -109,8 +109,6 @@ def _run(folder: Path, verb: str, mib: int, count: int) -> Case:
         return once
 
     case.rows += timing.in_turn({tool: timed(work) for tool, work in known.items()}, 5)
-    if "torch" in known:
-        case.faster("torch", 1)
     target.unlink()
     largest = mib * MIB / TENSORS
     for tool in known:

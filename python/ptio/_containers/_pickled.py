@@ -21,7 +21,7 @@ from ptio._region import Region, memory_of
 from ptio._types import RawTensor
 
 _PLAIN = ("tensor", "storage")  # kinds whose bytes are their elements
-_PIECE = 8 << 20  # bytes that are read at once
+_PIECE = 1 << 20  # bytes that are read at once
 
 
 class Pickled:
