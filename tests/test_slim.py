@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ptio.slim: what goes, what stays as it was, and casts."""
 
+import argparse
+import collections
+import functools
 import os
 
 import ml_dtypes
@@ -120,6 +123,29 @@ def test_keep(files, state, slimmed):
     _, result = slimmed(state, keep="model", drop="*.bias")
     assert list(result) == ["model"]
     assert not any(name.endswith("bias") for name in result["model"])
+
+
+def test_the_versions_of_modules_stay(state, slimmed):
+    _, result = slimmed(state, keep="model/*.weight")
+    assert result["model"]._metadata == state["model"]._metadata
+    assert all(name.endswith("weight") for name in result["model"])
+
+
+def test_other_containers(torch, slimmed):
+    obj = {
+        "deque": collections.deque([torch.ones(1), torch.zeros(1), 3]),
+        "options": argparse.Namespace(lr=0.1, table={"w": torch.ones(2), "n": 1}),
+        "default": collections.defaultdict(list, a=[torch.ones(3)]),
+        "set": {1, 2},
+        "deep": functools.reduce(lambda inner, _: [inner], range(300), torch.ones(1)),
+    }
+    _, result = slimmed(obj, drop=["deque/0", "options/table/w", "default/a", "set"], dtype="fp16")
+    assert [float(value) for value in result["deque"]] == [0, 3]
+    assert result["options"] == argparse.Namespace(lr=0.1, table={"n": 1})
+    assert result["default"] == {}
+    assert "set" not in result
+    inner = functools.reduce(lambda outer, _: outer[0], range(300), result["deep"])
+    assert inner.dtype == torch.float16
 
 
 def test_weights_only(torch, files, state, slimmed):
@@ -275,6 +301,21 @@ def test_to_safetensors(torch, files, torch_save, state, tmp_path):
     result = load_file(tmp_path / "x.safetensors")
     assert "1.running_mean" not in result
     files.same(result["0.weight"], state["model"]["0.weight"].bfloat16())
+
+
+def test_metadata_is_kept_and_stale_aliases_are_not(torch, torch_save, monkeypatch, tmp_path):
+    safetensors = pytest.importorskip("safetensors")
+    from support.safetensors_container import used_for
+
+    weight = torch.ones(3)
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    path = torch_save({"a": weight, "b": weight.detach(), "c": torch.ones(2)})
+    ptio.convert(path, one, metadata={"author": "me"})
+    with used_for(monkeypatch, one):
+        ptio.slim(one, two, drop="b")
+    with safetensors.safe_open(two, "np") as file:
+        assert file.metadata() == {"author": "me", "format": "pt"}
+        assert sorted(file.keys()) == ["a", "c"]
 
 
 # --- memory -------------------------------------------------------------------------------------

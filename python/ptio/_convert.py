@@ -149,7 +149,7 @@ def convert(
             if flat:
                 state = flattened(tree) if flatten else find_state(tree, select)
                 tensors = tensors_of(state, strip_prefix)
-                known = {**_kept_metadata(container, tree), **told}
+                known = {**kept_metadata(container, tree), **told}
                 written = _write_flat(tensors, dst, target, most, known, durable, tick)
             else:
                 written = write_pt(tree, dst, compact=False, durable=durable, progress=tick)
@@ -189,8 +189,8 @@ def _write_flat(
     return write_pt(tensors, dst, compact=True, durable=durable, progress=tick)
 
 
-def _kept_metadata(container: Container, tree: Any) -> dict[str, str]:
-    """What safetensors files have, without what is written anew."""
+def kept_metadata(container: Container, tree: Any) -> dict[str, str]:
+    """What safetensors files have, without what says that names of the tree are views."""
     known = container.metadata() or {}
     return {
         name: text
@@ -216,11 +216,10 @@ def _report(
     tree: Any,
     state: dict[str, Stored] | None,
 ) -> ConvertReport:
-    paths = {
-        id(entry.value): joined(entry.path)
-        for entry in reversed(list(entries(tree)))
-        if type(entry.value) is Stored
-    }
+    paths: dict[int, str] = {}
+    for entry in entries(tree):
+        if type(entry.value) is Stored:
+            paths.setdefault(id(entry.value), joined(entry.path))
     left_out: list[str] = []
     if state is not None:
         kept = {id(stored) for stored in state.values()}
@@ -234,5 +233,5 @@ def _report(
         tensors=len(paths) if state is None else len(state),
         nbytes=written.nbytes,
         aliases=written.aliases,
-        left_out=left_out[::-1],
+        left_out=left_out,
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from ptio._arrays import Array
 from ptio._cast import FLOATS, Cast, float_name
-from ptio._convert import open_stored, tree_of
+from ptio._convert import kept_metadata, open_stored, tree_of
 from ptio._dtypes import numpy_dtype
 from ptio._flat_state import find_state, tensors_of
 from ptio._names import joined
@@ -136,19 +136,21 @@ def merge(
     require_new(list(srcs), dst, overwrite)
     names = [display_path(src) or repr(src) for src in srcs]
     with ExitStack() as stack, reporting(progress, "merging") as tick:
-        trees, metadata = [], None
+        trees: list[Any] = []
+        metadata: dict[str, str] = {}
         for src in srcs:
             container = open_stored(src, verify=verify, encoding=encoding, limits=limits)
             stack.callback(container.close)
             trees.append(tree_of(container))
-            metadata = container.metadata() if metadata is None else metadata
+            if len(trees) == 1:
+                metadata = kept_metadata(container, trees[0])
         inputs = [_tensors(tree) for tree in trees]
         _require_same(inputs, names, ints)
         report = MergeReport(names, display_path(dst) or "", [f / divisor for f in factors])
         _average(inputs, partial(_weighted_sum, factors, divisor), wanted, report)
         if target == "safetensors":
             state = tensors_of(find_state(trees[0], None), ())
-            written = write_state(state, dst, metadata or {}, durable=durable, progress=tick)
+            written = write_state(state, dst, metadata, durable=durable, progress=tick)
         else:
             written = write_pt(trees[0], dst, compact=True, durable=durable, progress=tick)
     report.files, report.nbytes = written.files, written.nbytes

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ptio._cast import FLOATS, Cast, float_name
-from ptio._convert import names_in_short, open_stored, tree_of
+from ptio._convert import kept_metadata, names_in_short, open_stored, tree_of
 from ptio._flat_state import find_state, tensors_of
 from ptio._names import joined
 from ptio._new_checkpoint import (
@@ -141,6 +141,7 @@ def slim(
     container = open_stored(src, verify=verify, encoding=encoding, limits=limits)
     try:
         tree = tree_of(container)
+        metadata = kept_metadata(container, tree)
         before = _tensors(tree)
         report = SlimReport(display_path(src) or repr(src), "")
         report.nbytes_before = _file_bytes(before.values())
@@ -161,7 +162,6 @@ def slim(
                 write_pt(tree, dst, compact=compact, durable=durable, progress=tick)
             else:
                 state = tensors_of(find_state(tree, None), ())
-                metadata = container.metadata() or {}
                 write_state(state, dst, metadata, durable=durable, progress=tick)
         report.dst = display_path(dst) or ""
         for name, stored in tensors.items():
@@ -268,6 +268,8 @@ def _not_kept(tree: Any, is_kept: Callable[[Path], bool]) -> list[Entry]:
         if type(entry.value) is Opaque or around in whole:
             whole.add(entry.path)
         if entry.path in needed or around not in needed or around in whole:
+            continue
+        if entry.path[-1] == "_metadata":  # an attribute of state dicts
             continue
         if isinstance(entry.container, (dict, list)):
             gone.append(entry)

@@ -5,12 +5,18 @@ from __future__ import annotations
 
 import types
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ptio._opaque import Opaque
 
 Path = tuple[Any, ...]
+
+_CONTAINERS = (
+    *(dict, list, tuple, set, frozenset, deque),
+    *(Namespace, types.SimpleNamespace, Opaque),
+)
 
 
 class Entry(NamedTuple):
@@ -30,16 +36,22 @@ def entries(root: Any, enter: Callable[[Entry], bool] = lambda entry: True) -> I
         enter: of an entry that has been given out, whether what it holds comes, too.
     """
     seen: set[int] = set()
-    todo = [Entry((), root, None, None)]
+    # Iterators rather than lists: a path is as long as the object is deep.
+    todo: list[Iterator[Entry]] = [iter([Entry((), root, None, None)])]
     while todo:
-        entry = todo.pop()
-        yield entry
-        if not enter(entry) or id(entry.value) in seen:
+        entry = next(todo[-1], None)
+        if entry is None:
+            todo.pop()
             continue
-        held = list(_held(entry.value))
-        if held:
+        yield entry
+        if enter(entry) and isinstance(entry.value, _CONTAINERS) and id(entry.value) not in seen:
             seen.add(id(entry.value))
-            todo.extend(Entry((*entry.path, key), *rest) for key, *rest in reversed(held))
+            todo.append(_entries_of(entry))
+
+
+def _entries_of(entry: Entry) -> Iterator[Entry]:
+    for step, *rest in _held(entry.value):
+        yield Entry((*entry.path, step), *rest)
 
 
 def _held(value: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
@@ -47,7 +59,7 @@ def _held(value: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
     if isinstance(value, dict):
         yield from ((key, child, value, key) for key, child in value.items())
         yield from _attributes(getattr(value, "__dict__", None))
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, deque)):
         yield from ((i, child, value, i) for i, child in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield from ((i, child, value, None) for i, child in enumerate(value))
@@ -73,7 +85,7 @@ def remove(gone: list[Entry]) -> None:
     from ptio._names import joined
 
     for entry in gone:
-        if not isinstance(entry.container, (dict, list)):
+        if not isinstance(entry.container, (dict, list, deque)):
             kind = type(entry.container).__name__
             raise ValueError(
                 f"{joined(entry.path)} is a member of a {kind}, which cannot lose one: "
