@@ -165,6 +165,8 @@ def test_names_that_safetensors_lacks(save, tmp_path, name):
 def test_there_has_to_be_a_tensor(save, tmp_path):
     with pytest.raises(ValueError, match="no state dict"):
         ptio.convert(save({"epoch": 3}), tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="it is a tensor"):
+        ptio.convert(save(checkpoints.tensor("int8", b"1")), tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="no tensors"):
         ptio.convert(save({"epoch": 3}), tmp_path / "x.safetensors", flatten=True)
 

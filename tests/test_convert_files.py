@@ -2,6 +2,7 @@
 """ptio.convert: where it writes to, shards, failures, memory."""
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import ptio
 import pytest
 from ptio import _new_checkpoint, _safetensors_file
 from support import children
+from support.sources import DuckFile
 
 pytest.importorskip("safetensors")
 
@@ -94,6 +96,25 @@ def test_directories_with_a_model_are_not_overwritten(torch, torch_save, tmp_pat
         ptio.convert(path, tmp_path / "shards", max_shard_size=100)
     ptio.convert(path, tmp_path / "shards", max_shard_size=100, overwrite=True)
     assert sorted(os.listdir(tmp_path / "shards")) == ["config.json", "model.safetensors"]
+
+
+def test_shards_need_a_directory(torch, torch_save, tmp_path):
+    path = torch_save({"w": torch.ones(3)})
+    (tmp_path / "shards").write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        ptio.convert(path, tmp_path / "shards", max_shard_size=100)
+    with pytest.raises(NotADirectoryError):
+        ptio.convert(path, tmp_path / "shards", max_shard_size=100, overwrite=True)
+    with pytest.raises(FileNotFoundError):
+        ptio.convert(path, tmp_path / "nowhere" / "shards", max_shard_size=100)
+    assert (tmp_path / "shards").read_bytes() == b"precious"
+
+
+def test_file_objects_as_sources(torch, torch_save, tmp_path):
+    data = torch_save({"w": torch.ones(3).double()}).read_bytes()
+    for file in (io.BytesIO(data), DuckFile(data)):
+        ptio.convert(file, tmp_path / "x.pt", overwrite=True)
+        assert torch.load(tmp_path / "x.pt")["w"].tolist() == [1, 1, 1]
 
 
 # --- where it goes ------------------------------------------------------------------------------

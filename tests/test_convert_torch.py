@@ -119,3 +119,54 @@ def test_damaged_bytes_are_found(torch, torch_save, tmp_path):
             assert not (tmp_path / name).exists()
         ptio.convert(path, tmp_path / "x.safetensors", verify=False)
         (tmp_path / "x.safetensors").unlink()
+
+
+class TwoFiles:
+    """Two files as one mapping, each with a storage "0" of its own."""
+
+    format = "two files"
+
+    def __init__(self, *containers):
+        self._homes = [(part, row) for part in containers for row in part.tensors()]
+        self._containers = containers
+
+    def tensors(self):
+        return [row._replace(node=i) for i, (_, row) in enumerate(self._homes)]
+
+    def home_of(self, info):
+        return self._homes[info.node]
+
+    def tree(self, infos):
+        return {row.path[0]: infos[i] for i, (_, row) in enumerate(self._homes)}
+
+    def metadata(self):
+        return None
+
+    def close(self):
+        for part in self._containers:
+            part.close()
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+def test_storages_of_two_files_are_not_mistaken(
+    torch, files, torch_save, monkeypatch, tmp_path, name
+):
+    from ptio import _convert
+
+    one = {"a": torch.arange(6.0), "b": torch.arange(6.0, 9.0)}
+    tied = torch.arange(10.0, 16.0)
+    two = {"c": tied, "d": tied.detach(), "e": tied[:3]}
+    paths = [torch_save(one, "one.pt"), torch_save(two, "two.pt")]
+    theirs = _convert.open_container
+    monkeypatch.setattr(
+        _convert, "open_container", lambda f, options: TwoFiles(*(theirs(p, options) for p in f))
+    )
+    report = ptio.convert(paths, tmp_path / name)
+    assert report.nbytes == (6 + 3 + 6) * 4
+    if name == "x.pt":
+        result = torch.load(tmp_path / name)
+        for key, tensor in {**one, **two}.items():
+            files.same(result[key], tensor)
+        assert files.storages(result.values()) == [0, 1, 2, 2, 2]
+    else:
+        assert report.aliases == ["d", "e"]

@@ -38,6 +38,8 @@ def find_state(tree: Any, select: str | tuple[Any, ...] | None) -> Mapping[str, 
     Raises:
         ValueError: there is none, or several; the message has the choices.
     """
+    if type(tree) is Stored:
+        raise ValueError("the file holds no state dict: it is a tensor")
     finder = Finder(tree, StoredValues())
     return finder.find() if select is None else finder.select(select)
 

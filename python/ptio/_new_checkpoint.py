@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from errno import ENOTDIR
 from shutil import SameFileError
 from typing import Any, NamedTuple
 
@@ -96,6 +97,7 @@ def require_new(src: list[Any], dst: Any, overwrite: bool, index: str | None = N
 
     Raises:
         FileExistsError: something is there, and may not be overwritten.
+        NotADirectoryError: it is no directory, where one is wanted.
         shutil.SameFileError: dst is one of the files that are read.
     """
     target = os.fsdecode(dst)
@@ -105,6 +107,8 @@ def require_new(src: list[Any], dst: Any, overwrite: bool, index: str | None = N
             raise FileExistsError(f"{printable(target)} holds {printable(taken[0])} already")
     elif os.path.lexists(target) and not overwrite:
         raise FileExistsError(f"{printable(target)} exists already")
+    elif index is not None and os.path.lexists(target):
+        raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), target)
     for source in src:
         if is_path(source) and _is_read(os.fsdecode(source), target):
             raise SameFileError(
