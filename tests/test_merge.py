@@ -197,6 +197,12 @@ def test_safetensors_of_two_formats(torch, files, torch_save, monkeypatch, tmp_p
     assert report.averaged == 3
 
 
+def test_several_state_dicts_and_safetensors(torch, torch_save, tmp_path):
+    path = torch_save({"model": {"w": torch.zeros(2)}, "ema": {"w": torch.ones(2)}})
+    with pytest.raises(ValueError, match=r"merge into a \.pt, and convert that"):
+        ptio.merge([path, path], tmp_path / "x.safetensors")
+
+
 # --- what does not fit --------------------------------------------------------------------------
 
 

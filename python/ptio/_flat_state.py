@@ -32,8 +32,13 @@ class StoredValues(Values):
     tensors = (Stored,)
 
 
-def find_state(tree: Any, select: str | tuple[Any, ...] | None) -> Mapping[str, Any]:
+def find_state(
+    tree: Any, select: str | tuple[Any, ...] | None = None, *, instead: str = ""
+) -> Mapping[str, Any]:
     """The state dict in what a file holds, as `load_state_dict` finds it.
+
+    Args:
+        instead: what to do where the caller cannot select.
 
     Raises:
         ValueError: there is none, or several; the message has the choices.
@@ -41,7 +46,12 @@ def find_state(tree: Any, select: str | tuple[Any, ...] | None) -> Mapping[str, 
     if type(tree) is Stored:
         raise ValueError("the file holds no state dict: it is a tensor")
     finder = Finder(tree, StoredValues())
-    return finder.find() if select is None else finder.select(select)
+    if select is not None:
+        return finder.select(select)
+    try:
+        return finder.find()
+    except ValueError as e:
+        raise ValueError(f"{e}{instead if 'select=' in str(e) else ''}") from None
 
 
 def tensors_of(state: Mapping[str, Any], strip_prefix: str | Iterable[str]) -> dict[str, Stored]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 _ELEMENTS = 1 << 18  # that are averaged at once
 _AVERAGED = (*FLOATS, "complex64", "complex128")
+_INSTEAD = "; merge into a .pt, and convert that"
 
 Tensors = dict[str, Stored]
 
@@ -149,7 +150,7 @@ def merge(
         report = MergeReport(names, display_path(dst) or "", [f / divisor for f in factors])
         _average(inputs, partial(_weighted_sum, factors, divisor), wanted, report)
         if target == "safetensors":
-            state = tensors_of(find_state(trees[0], None), ())
+            state = tensors_of(find_state(trees[0], instead=_INSTEAD), ())
             written = write_state(state, dst, metadata, durable=durable, progress=tick)
         else:
             written = write_pt(trees[0], dst, compact=True, durable=durable, progress=tick)

@@ -30,6 +30,8 @@ from ptio._tree import Entry, Path, entries, remove
 if TYPE_CHECKING:
     from ptio._limits import Limits
 
+_INSTEAD = "; slim has `keep` for that"
+
 
 @dataclass
 class SlimReport:
@@ -161,7 +163,7 @@ def slim(
             if target == "pt":
                 write_pt(tree, dst, compact=compact, durable=durable, progress=tick)
             else:
-                state = tensors_of(find_state(tree, None), ())
+                state = tensors_of(find_state(tree, instead=_INSTEAD), ())
                 write_state(state, dst, metadata, durable=durable, progress=tick)
         report.dst = display_path(dst) or ""
         for name, stored in tensors.items():
@@ -238,7 +240,7 @@ def _fits(path: Path, patterns: list[str], fitting: set[str]) -> bool:
 
 
 def _weights(tree: Any, report: SlimReport) -> Any:
-    state = find_state(tree, None)
+    state = find_state(tree, instead=_INSTEAD)
     place = next((entry.path for entry in entries(tree) if entry.value is state), None)
     if place is None:  # of a model that was saved whole: all but its tensors goes
         report.dropped.append("(everything but the state dict)")
