@@ -38,6 +38,8 @@ SCRIPTS = {
     "O": "import_time",
     "memory": "memory",
     "load_model": "load_model_memory",
+    "convert": "converting.run_convert",
+    "merge": "converting.run_merge",
 }
 
 

@@ -29,12 +29,15 @@ from ptio._errors import (
 from ptio._limits import Limits
 
 if TYPE_CHECKING:
+    from ptio._convert import ConvertReport, convert
     from ptio._deferred import Deferred
     from ptio._inspect import Inspection, inspect
+    from ptio._merge import MergeReport, MismatchError, merge
     from ptio._open import Checkpoint, TensorInfo, open
     from ptio._repair import RepairReport, repair
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
+    from ptio._slim import SlimReport, slim
     from ptio._state_dict import load_state_dict
     from ptio._types import (
         NestedTensor,
@@ -50,21 +53,27 @@ __version__ = "0.1.0"
 
 __all__ = [
     # functions
+    "convert",
     "inspect",
     "load",
-    "open",
     "load_state_dict",
+    "merge",
+    "open",
     "repair",
     "save",
+    "slim",
     "verify",
     # what they take and give back
     "Checkpoint",
+    "ConvertReport",
     "Deferred",
     "Inspection",
     "Limits",
+    "MergeReport",
     "Problem",
-    "TensorInfo",
     "RepairReport",
+    "SlimReport",
+    "TensorInfo",
     "VerifyReport",
     "Writer",
     "NestedTensor",
@@ -81,6 +90,7 @@ __all__ = [
     "ForbiddenError",
     "FormatError",
     "LimitError",
+    "MismatchError",
     "PickleFormatError",
     "TruncatedError",
     "UnsupportedError",
@@ -88,25 +98,32 @@ __all__ = [
 
 # Classes that few programs need are imported when they are first used.
 _LAZY = {
-    "Checkpoint": "ptio._open",
+    "convert": "ptio._convert",
+    "ConvertReport": "ptio._convert",
     "Deferred": "ptio._deferred",
-    "Inspection": "ptio._inspect",
     "inspect": "ptio._inspect",
+    "Inspection": "ptio._inspect",
+    "merge": "ptio._merge",
+    "MergeReport": "ptio._merge",
+    "MismatchError": "ptio._merge",
+    "Checkpoint": "ptio._open",
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
-    "load_state_dict": "ptio._state_dict",
-    "RepairReport": "ptio._repair",
     "repair": "ptio._repair",
-    "save": "ptio._save",
-    "Writer": "ptio._writer",
+    "RepairReport": "ptio._repair",
     "Problem": "ptio._report",
     "VerifyReport": "ptio._report",
+    "save": "ptio._save",
+    "slim": "ptio._slim",
+    "SlimReport": "ptio._slim",
+    "load_state_dict": "ptio._state_dict",
     "NestedTensor": "ptio._types",
     "Opaque": "ptio._types",
     "QuantizedTensor": "ptio._types",
     "RawTensor": "ptio._types",
     "SparseTensor": "ptio._types",
     "TorchDtype": "ptio._types",
+    "Writer": "ptio._writer",
 }
 
 

@@ -80,17 +80,21 @@ def plan_shared(arrays: dict[Any, Placed]) -> dict[Any, TensorPlan]:
     return plans
 
 
-def contiguous_pieces(array: Array) -> Iterator[Array]:
-    """The elements of an array in C order and this machine's byte order, in contiguous arrays."""
+def contiguous_pieces(array: Array, most: int = _PIECE) -> Iterator[Array]:
+    """The elements of an array in C order and this machine's byte order, in contiguous arrays.
+
+    Args:
+        most: bytes to copy at once, where they have to be copied.
+    """
     whole = array.flags.c_contiguous and array.dtype.isnative
-    if whole or array.nbytes <= _PIECE or array.ndim == 0:
+    if whole or array.nbytes <= most or array.ndim == 0:
         yield _bytes(array)
         return
-    rows = max(1, _PIECE * len(array) // array.nbytes)
+    rows = max(1, most * len(array) // array.nbytes)
     for first in range(0, len(array), rows):
         part = array[first : first + rows]
-        if part.nbytes > _PIECE:  # one row
-            yield from contiguous_pieces(part[0])
+        if part.nbytes > most:  # one row
+            yield from contiguous_pieces(part[0], most)
         else:
             yield _bytes(part)
 

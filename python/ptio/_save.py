@@ -57,7 +57,32 @@ def save(
             parts do not fit each other; `Deferred`: another array than was promised.
         OSError: the file cannot be written; it names the path. The old file is as it was.
     """
-    describer = Describer(compact)
+    write_object(
+        Describer(compact),
+        obj,
+        f,
+        atomic=atomic,
+        durable=durable,
+        compute_crc32=compute_crc32,
+        storage_alignment=storage_alignment,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def write_object(
+    describer: Describer,
+    obj: Any,
+    f: Any,
+    *,
+    atomic: bool = True,
+    durable: bool | None = None,
+    compute_crc32: bool = True,
+    storage_alignment: int = 64,
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> None:
+    """`save`, with values as this describer sees them."""
     data = describer.collect(obj)
     with new_archive(
         f,

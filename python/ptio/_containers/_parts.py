@@ -98,6 +98,11 @@ class Parts:
     def _home(self, info: TensorInfo) -> tuple[Container, TensorInfo]:
         return self._homes[info.node]
 
+    def home_of(self, info: TensorInfo) -> tuple[Container, TensorInfo]:
+        """The part that has a tensor, and its row there."""
+        self.tensors()
+        return self._home(info)
+
     def get(self, info: TensorInfo) -> Any:
         part, row = self._home(info)
         return part.get(row)

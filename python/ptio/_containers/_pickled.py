@@ -4,20 +4,24 @@
 from __future__ import annotations
 
 import threading
+import zlib
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ptio._arrays import Array
 from ptio._checkpoint import for_core
 from ptio._containers._base import Checked, Options, Tick
-from ptio._core import Checkpoint, Finding, Source, TensorInfo
+from ptio._core import Checkpoint, Finding, Record, Source, Storage, TensorInfo
 from ptio._dtypes import item_bytes, numpy_dtype
-from ptio._errors import Error, ForbiddenError
+from ptio._errors import ChecksumError, Error, ForbiddenError
 from ptio._region import Region, is_contiguous, memory_of, select, span
 from ptio._types import RawTensor
 
 _PLAIN = ("tensor", "storage")  # kinds whose bytes are their elements
+_PIECE = 1 << 20  # bytes that are read at once
 
 
 class Pickled:
@@ -43,6 +47,7 @@ class Pickled:
         self._side: Any = None
         self._starting = threading.Lock()
         self._rows: list[TensorInfo] | None = None
+        self._records: dict[str, Record] | None = None
         self._checked: set[str] = set()  # mapped members whose CRC has been checked
         try:
             self.core = self._open()
@@ -305,6 +310,62 @@ class Pickled:
             value = np.ndarray(value.shape, f"V{item}", value.data, 0, strides)
         elements: np.ndarray[Any, Any] = np.asarray(value).view(f"V{item}")
         return elements
+
+    # --- storages as they lie in the file
+
+    def is_as_stored(self, info: TensorInfo) -> bool:
+        """Whether `stored_pieces` reads from the file, and keeps no more than a piece in memory."""
+        if info.record is None or 0 in info.shape:
+            return False
+        _, stored, _, swapped, conj, neg = self.core.place(info.node)
+        return stored and not swapped and not conj and not neg
+
+    def lies_in_storage(self, info: TensorInfo) -> bool:
+        """Whether the elements of a tensor are the bytes of its storage: some are conjugates."""
+        return self.is_as_stored(info) or self._storage_of(info) is not None
+
+    def stored_pieces(self, info: TensorInfo, begin: int, end: int) -> Iterator[Array]:
+        """Bytes of the storage of a tensor that lies in it. A piece is valid until the next."""
+        if not self.is_as_stored(info):
+            whole = self._storage_of(info)
+            if whole is None:
+                raise ValueError("the elements of this tensor are not the bytes of its storage")
+            yield whole[begin:end]
+            return
+        check = begin == 0 and end == info.storage_nbytes and self._options.verify is not False
+        buffer, crc = np.empty(min(_PIECE, end - begin), np.uint8), 0
+        for at in range(begin, end, _PIECE):
+            piece = buffer[: min(_PIECE, end - at)]
+            with self._errors:
+                self.core.gather(info.node, at, (1,), piece, False, self._options.threads)
+                crc = zlib.crc32(piece.data, crc) if check else 0
+                if check and at + _PIECE >= end:  # before the last piece goes out
+                    self._check_crc(info, crc)
+            yield piece
+
+    def _check_crc(self, info: TensorInfo, crc: int) -> None:
+        if self._records is None:
+            self._records = {record.name: record for record in self.core.records()}
+        record = self._records.get(info.record or "")
+        if record is None or record.crc32 in (0, crc):  # 0: none was computed
+            return
+        raise ChecksumError(
+            f"CRC-32 is 0x{crc:08x}, the archive says 0x{record.crc32:08x}",
+            record=record.name,
+            kind="CHECKSUM",
+        )
+
+    def _storage_of(self, info: TensorInfo) -> Array | None:
+        """All bytes of the storage; None where the elements of the tensor are others."""
+        with self._errors:
+            value = self._build(info.node, None)
+        array = value.data if isinstance(value, RawTensor) else value
+        if array is None or not isinstance(array.base, Storage):
+            return None
+        whole: Array = np.from_dlpack(array.base)
+        offset = info.storage_offset * item_bytes(info.dtype)
+        address = whole.__array_interface__["data"][0] + offset
+        return whole if array.__array_interface__["data"][0] == address else None
 
     # --- around it
 

@@ -25,6 +25,9 @@ VERBS = {
     "extract": "write tensors as NumPy files",
     "repair": "write what is intact in a damaged file into a new one",
     "report": "write an HTML page about a file",
+    "convert": "write a checkpoint in another format",
+    "slim": "write a checkpoint without what is not needed",
+    "merge": "write the average of checkpoints",
     "run": "run a program with torch.load replaced",
     "completion": "print a script for the shell",
 }
