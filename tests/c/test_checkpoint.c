@@ -161,7 +161,7 @@ static void a_caller_may_name_the_members(void) {
     ptio_error err = {0};
     opened o;
     ptio_checkpoint_options options = default_options();
-    options.members = (ptio_members){"model.pkl", "weights/", ".bin"};
+    options.members = (ptio_members){.pickle = "model.pkl", .folder = "weights/", .suffix = ".bin"};
     ASSERT_OK(open_parts(&o, parts, COUNT_OF(parts), &options, &err));
     ASSERT_EQUAL(o.c.storage_count, 1);
     ASSERT_EQUAL(o.c.storages[0].record, 1);
@@ -170,7 +170,7 @@ static void a_caller_may_name_the_members(void) {
     ASSERT_FAILS(open_parts(&o, none, COUNT_OF(none), &options, &err), RECORD_MISSING, "T1.record",
                  "storage '7' has no record weights/7.bin in the archive", 79);
     opened_free(&o);
-    options.members = (ptio_members){"other.pkl", "", ""};
+    options.members = (ptio_members){.pickle = "other.pkl", .folder = "", .suffix = ""};
     ASSERT_FAILS(open_parts(&o, none, COUNT_OF(none), &options, &err), RECORD_MISSING, "Z7.pickle",
                  "the archive has no other.pkl", PTIO_NO_OFFSET);
     opened_free(&o);
@@ -190,7 +190,7 @@ static void a_file_may_be_one_pickle(void) {
     ptio_error err = {0};
     ptio_checkpoint c;
     ASSERT_OK(open_bare(LITERAL(two), 0, &c, &err));
-    ASSERT_EQUAL(c.kind, PTIO_FILE_BARE_PICKLE);
+    ASSERT_EQUAL(c.format, PTIO_FORMAT_PICKLE);
     ASSERT_EQUAL(c.pickle_record, PTIO_NO_RECORD);
     ASSERT_EQUAL(c.graph.nodes[c.graph.root].kind, PTIO_N_DICT);
     ptio_checkpoint_free(&c);

@@ -14,23 +14,11 @@ from numpy.lib.stride_tricks import as_strided
 from ptio._core import Checkpoint, TensorInfo
 from ptio.torch import _compat
 from ptio.torch._load import _tls_map_location
-from ptio.torch._rebuild import MAKERS
 from ptio.torch._ring import Ring
 from ptio.torch._rules import DataRules, Rules
 
 if TYPE_CHECKING:
     from ptio._containers._base import Options, Tick
-
-
-def _from_type(function: Any, cls: Any, arguments: tuple[Any, ...], state: Any) -> Any:
-    """A tensor of a class that stays data is the plain tensor."""
-    if isinstance(cls, Opaque):
-        cls, state = torch.Tensor, {}
-    return MAKERS["REBUILD_FROM_TYPE"](function, cls, arguments, state)
-
-
-class _Ring(Ring):
-    makers = MAKERS | {"REBUILD_FROM_TYPE": _from_type}
 
 
 Parse = Callable[..., Checkpoint]  # (judge, order=...)
@@ -51,7 +39,7 @@ class TorchSide:
         self._ring.place("cpu")  # a device that is not there is found now
 
     def _new_ring(self) -> Ring:
-        return _Ring("meta" if self.on_meta else self._device, self._rules)
+        return Ring("meta" if self.on_meta else self._device, self._rules)
 
     @staticmethod
     def order() -> int:
