@@ -215,15 +215,15 @@ int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, p
 }
 
 /* A node and all that it is made of; the whole object for None. */
-static int choose_part(const ptio_checkpoint_object *self, PyObject *number, bool values_of_numpy,
-                       ptio_ref *root, ptio_part *part) {
+static int choose_part(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *root,
+                       ptio_part *part) {
     ptio_error err;
     if (check_open(self) < 0) return -1;
     *root = self->checkpoint.graph.root;
     *part = (ptio_part){.refs = NULL};
     if (number == Py_None) return 0;
     if (ptio_checkpoint_node(self, number, root) < 0) return -1;
-    if (values_of_numpy) *root = ptio_follow(&self->checkpoint.graph, *root);
+    if (self->judging.judge == NULL) *root = ptio_follow(&self->checkpoint.graph, *root);
     if (ptio_graph_part(&self->checkpoint.graph, *root, part, &err) == PTIO_OK) return 0;
     PyErr_NoMemory();
     return -1;
@@ -237,7 +237,7 @@ static PyObject *read_and_build(ptio_checkpoint_object *self, const ptio_read_op
     ptio_loaded loaded;
     ptio_part part;
     ptio_ref root;
-    if (encoding == NULL || choose_part(self, node, ring == NULL, &root, &part) < 0) return NULL;
+    if (encoding == NULL || choose_part(self, node, &root, &part) < 0) return NULL;
     if (ptio_storages_load(self, state, options, ring != NULL && ring->without_data, part, &loaded) < 0)
         return NULL;
     ptio_builder builder = {.state = state,

@@ -127,16 +127,19 @@ static ptio_status prove_others(const ptio_source *source, ptio_zip_index *index
 }
 
 static ptio_status read_whole(ptio_checkpoint_object *self, const ptio_read_options *options,
-                              ptio_loaded *loaded, ptio_error *err) {
+                              bool without_data, ptio_loaded *loaded, ptio_error *err) {
     const ptio_source *source = &self->source->source;
     ptio_zip_index *index = &self->checkpoint.index;
+    PTIO_TRY(choose(&self->checkpoint, without_data, loaded, err));
     PTIO_TRY(ptio_records_read(source, index, loaded->wanted, loaded->count, &self->limits, options, err));
     return prove_others(source, index, err);
 }
 
 /* A handle may be used long after the file was opened: a view of what is gone would end the
  * process. */
-static ptio_status prove_wanted(ptio_checkpoint_object *self, const ptio_loaded *loaded, ptio_error *err) {
+static ptio_status prove_part(ptio_checkpoint_object *self, bool without_data, ptio_loaded *loaded,
+                              ptio_error *err) {
+    PTIO_TRY(choose(&self->checkpoint, without_data, loaded, err));
     if (loaded->count > 0) PTIO_TRY(ptio_source_unchanged(&self->source->source, err));
     for (size_t i = 0; i < loaded->count; i++)
         PTIO_TRY(
@@ -152,13 +155,13 @@ static ptio_status read_part(ptio_checkpoint_object *self, const ptio_read_optio
                              &self->limits, options, err);
 }
 
-static ptio_status load(ptio_checkpoint_object *self, const ptio_read_options *options, ptio_loaded *loaded,
-                        ptio_error *err) {
+static ptio_status load(ptio_checkpoint_object *self, const ptio_read_options *options, bool without_data,
+                        ptio_loaded *loaded, ptio_error *err) {
     bool whole = loaded->part.refs == NULL;
     ptio_status status;
     if (ptio_turn_take(&self->turn) < 0) return ptio_python_failed(err);
-    Py_BEGIN_ALLOW_THREADS status =
-        whole ? read_whole(self, options, loaded, err) : prove_wanted(self, loaded, err);
+    Py_BEGIN_ALLOW_THREADS status = whole ? read_whole(self, options, without_data, loaded, err)
+                                          : prove_part(self, without_data, loaded, err);
     Py_END_ALLOW_THREADS ptio_turn_give(&self->turn);
     if (status != PTIO_OK) return status;
     Py_BEGIN_ALLOW_THREADS if (!whole) status = read_part(self, options, loaded, err);
@@ -174,8 +177,7 @@ int ptio_storages_load(ptio_checkpoint_object *self, ptio_state *state, const pt
         ptio_storages_release(loaded);
         return -1;
     }
-    ptio_status status = choose(&self->checkpoint, without_data, loaded, &err);
-    if (status == PTIO_OK) status = load(self, options, loaded, &err);
+    ptio_status status = load(self, options, without_data, loaded, &err);
     ptio_source_leave(self->source);
     if (status == PTIO_OK) return 0;
     ptio_storages_release(loaded);
