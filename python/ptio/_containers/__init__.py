@@ -37,7 +37,13 @@ def open_container(f: Any, options: Options) -> Container:
     if is_path(f) and os.path.isdir(f):
         from ptio._containers._directory import open_directory
 
-        return open_directory(os.fsdecode(f), options)
+        directory = os.fsdecode(f)
+        try:
+            return open_directory(directory, options)
+        except Error as e:
+            if e.path is None:
+                e.path = directory
+            raise
     return open_file(f, options)
 
 

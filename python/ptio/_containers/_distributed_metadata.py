@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,13 +102,10 @@ class Contents:
 def read_metadata(source: Source, options: Options, path: str) -> Contents:
     """The proven contents of .metadata; takes the source over."""
     limits = options.limits or Limits()
-    if limits.object_bytes is None:  # dataclasses cost more for each byte than plain data
-        limits = replace(limits, object_bytes=max(64 * 2**20, 256 * source.size))
     options = replace(
         options,
         allow=(*(a for a in options.allow if isinstance(a, str)), *_ALLOWED),
         framework="numpy",
-        limits=limits,
     )
     container = Pickled(source, options, path=path)
     try:
@@ -250,6 +248,8 @@ def _overlap(chunks: list[Chunk]) -> bool:
     filled = [chunk for chunk in chunks if 0 not in chunk.sizes]
     if len(filled) < 2 or not filled[0].sizes:
         return len(filled) > 1
+    if any(_apart(filled, axis) for axis in range(len(filled[0].sizes))):
+        return False
     begins = np.array([chunk.offsets for chunk in filled], np.int64)
     ends = begins + np.array([chunk.sizes for chunk in filled], np.int64)
     axis = int(np.argmax([len(np.unique(column)) for column in begins.T]))
@@ -265,6 +265,12 @@ def _overlap(chunks: list[Chunk]) -> bool:
         if ((begins[near] < ends[i]) & (begins[i] < ends[near])).all(axis=1).any():
             return True
     return False
+
+
+def _apart(chunks: list[Chunk], axis: int) -> bool:
+    """Whether they are one behind the other along an axis, as most are."""
+    spans = sorted((chunk.offsets[axis], chunk.sizes[axis]) for chunk in chunks)
+    return all(begin + size <= after for (begin, size), (after, _) in pairwise(spans))
 
 
 # --- the nested object ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from ptio._errors import AmbiguousError, FormatError, LimitError
 from ptio._text import printable
 
 _MOST_SIZES = 64
+_TOO_LARGE = 2**63
 
 
 def parse_json(text: bytes, what: str) -> dict[str, Any]:
@@ -49,7 +50,11 @@ def require_sizes(value: Any, what: str) -> tuple[int, ...]:
     """A list of at most 64 ints from 0 to 2^63 - 1."""
     if len(require(value, list, what)) > _MOST_SIZES:
         raise LimitError(f"{what} has {len(value)} numbers", kind="LIMIT")
-    for number in require(value, list, what):
-        if not 0 <= require(number, int, what) < 2**63:
-            raise FormatError(f"{what} holds {number}", kind="JSON")
+    for number in value:
+        if type(number) is not int or not 0 <= number < _TOO_LARGE:
+            raise FormatError(f"{what} holds {_shown(number)}", kind="JSON")
     return tuple(value)
+
+
+def _shown(value: Any) -> str:
+    return str(value) if type(value) is int and abs(value) < 2**64 else f"a {type(value).__name__}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -54,19 +55,24 @@ class Sharded:
         self._shards: dict[str, Container] = {}
         self._rows: list[TensorInfo] | None = None
         self._homes: list[tuple[str, TensorInfo]] = []
+        self._lock = threading.Lock()
         self._closed = False
+        self._names_in: dict[str, list[str]] = {name: [] for name in names}
+        for tensor, name in (weight_map or {}).items():
+            self._names_in[name].append(tensor)
 
     def _shard(self, name: str) -> Container:
-        if self._closed:
-            raise ValueError("the checkpoint is closed")
-        shard = self._shards.get(name)
-        if shard is None:
-            from ptio._containers import open_file
+        from ptio._containers import open_file
 
-            with self._naming(name):
-                shard = open_file(self._paths[name], self._options, index=False)
-            self._shards[name] = shard
-        return shard
+        with self._lock:
+            if self._closed:
+                raise ValueError("the checkpoint is closed")
+            shard = self._shards.get(name)
+            if shard is None:
+                with self._naming(name):
+                    shard = open_file(self._paths[name], self._options, index=False)
+                self._shards[name] = shard
+            return shard
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
@@ -89,8 +95,8 @@ class Sharded:
             if len(row.path) == 1 and self._weight_map.get(str(row.path[0])) == name
         ]
         found = {row.path[0] for row in listed}
-        for tensor, file in self._weight_map.items():
-            if file == name and tensor not in found:
+        for tensor in self._names_in[name]:
+            if tensor not in found:
                 raise FormatError(
                     f"the index says that the tensor {printable(tensor)!r} is in this file",
                     path=os.path.join(self._siblings.directory, name),
@@ -163,10 +169,12 @@ class Sharded:
     def tree(self, infos: dict[int, Any]) -> Any:
         self.tensors()
         values: dict[Any, Any] = {}
+        known: dict[str, dict[int, Any]] = {name: {} for name in self._paths}
+        for i, (name, row) in enumerate(self._homes):
+            if i in infos:
+                known[name][row.node] = infos[i]
         for name in self._paths:
-            homes = enumerate(self._homes)
-            known = {row.node: infos[i] for i, (home, row) in homes if home == name and i in infos}
-            for key, value in require_mapping(self._shard(name).tree(known)).items():
+            for key, value in require_mapping(self._shard(name).tree(known[name])).items():
                 if self._weight_map is None or self._weight_map.get(key) == name:
                     values[key] = value
         return self._in_order(values)
@@ -200,9 +208,10 @@ class Sharded:
         return self._metadata
 
     def close(self) -> None:
-        self._closed = True
-        for shard in self._shards.values():
-            shard.close()
+        with self._lock:
+            self._closed = True
+            for shard in self._shards.values():
+                shard.close()
 
 
 def require_mapping(value: Any) -> dict[Any, Any]:
