@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import torch
 from torch.nn.modules.module import _IncompatibleKeys
 
-from ptio._api import _verify_setting
-from ptio._errors import ForbiddenError, PickleFormatError, UnsupportedError
+from ptio._api import _threads_setting, _verify_setting
+from ptio._checkpoint import open_archive
+from ptio._containers import Options, open_container
+from ptio._errors import Error, ForbiddenError, PickleFormatError, UnsupportedError
 from ptio._key_path import holds_type
 from ptio._limits import Limits
 from ptio._opaque import Opaque
-from ptio._progress import Progress
+from ptio._progress import Progress, reporting
 from ptio._source import is_path
 from ptio._state_dict import State
 from ptio.torch._load import _kind_of, _require_seekable, load, load_as_data
@@ -98,7 +101,7 @@ def load_model(
     def read(verify: bool, progress: bool | Progress | None) -> OrderedDict[str, Any]:
         arguments = {
             "map_location": map_location if assign else "cpu",
-            "mmap": by_name and not assign and _kind_of(f) == "zip",
+            "mmap": by_name and not assign and not os.path.isdir(f) and _kind_of(f) == "zip",
             "verify": verify,
             "threads": threads,
             "allow": allow,
@@ -128,6 +131,8 @@ def _load_state(
     f: Any, start: int | None, find: Callable[[Any], State], arguments: dict[str, Any]
 ) -> State:
     """The state dict of a file. What else the file holds may be of unknown classes."""
+    if _is_other_container(f, start, arguments["limits"]):
+        return find(_load_container(f, arguments))
     try:
         return find(load(f, weights_only=True, **arguments))
     except ForbiddenError as e:
@@ -142,6 +147,46 @@ def _load_state(
     if holds_type(state, Opaque):
         raise error
     return state
+
+
+def _is_other_container(f: Any, start: int | None, limits: Limits | None) -> bool:
+    """Whether it is none that torch.load reads: TorchScript, safetensors, shards ..."""
+    if start is None and os.path.isdir(f):
+        return True
+    kind = _kind_of(f)
+    if kind != "zip":
+        return kind == "safetensors" or (start is None and os.fsdecode(f).endswith(".json"))
+    try:
+        with open_archive(f, mmap="auto", limits=limits):
+            return False
+    except UnsupportedError as e:
+        return e.kind in ("TORCHSCRIPT", "TORCH_PACKAGE", "TORCH_EXPORT")
+    except Error:
+        return False  # `load` says it in torch's words
+    finally:
+        if start is not None:
+            f.seek(start)
+
+
+def _load_container(f: Any, arguments: dict[str, Any]) -> Any:
+    location = arguments["map_location"]
+    if location is not None and not isinstance(location, (str, torch.device)):
+        raise TypeError(f"map_location must be a device for this kind of file, not {location!r}")
+    options = Options(
+        verify=arguments["verify"],
+        inert=True,
+        allow=tuple(arguments["allow"]),
+        limits=arguments["limits"],
+        threads=_threads_setting(arguments["threads"]),
+        framework="torch",
+        device="cpu" if location is None else location,
+    )
+    container = open_container(f, options)
+    try:
+        with reporting(arguments["progress"], "loading") as report:
+            return container.load(report)
+    finally:
+        container.close()
 
 
 def _versions(state: OrderedDict[str, Any]) -> list[int] | None:
