@@ -158,11 +158,16 @@ def _tensor_line(
     shares = None
     other = info if info.storage is None else first.get(info.storage, info)
     if other is not info:
-        shares = (joined(other.path), view_of(other) == view_of(info))
+        shares = (label(other), view_of(other) == view_of(info))
     shape = " x ".join(map(str, info.shape)) if info.shape else "scalar"
     kind = "" if info.kind == "tensor" else f"{info.kind} "
     text = f"{kind}{info.dtype} {shape}"
     return Line(level, key, "tensor", text, trail, info=info, shares=shares)
+
+
+def label(info: TensorInfo) -> str:
+    """A tensor's name as text; those that are tuples may not be the only ones of this text."""
+    return info.name if isinstance(info.name, str) else joined(info.path)
 
 
 def view_of(info: TensorInfo) -> tuple[Any, ...]:
