@@ -162,6 +162,24 @@ def test_one_long_key_nested_a_thousand_times_takes_no_memory(write, options):
         assert len(done.stdout) < 100 << 20
 
 
+@pytest.mark.parametrize("verb", ["ls", "tree", "verify", "report", "extract", "diff"])
+def test_one_long_key_above_many_tensors_takes_little_memory(write, tmp_path, verb):
+    tensor, storages = checkpoints.dumps(checkpoints.tensor("int8", b"1"))
+    key = b"X" + (10_000).to_bytes(4, "little") + b"k" * 10_000
+    pickled = b"\x80\x02" + tensor[2:-1] + b"q\xfe0" + key + b"q\xff0" + b"}h\xff" * 900
+    leaves = b"".join(b"J" + i.to_bytes(4, "little") + b"h\xfe" for i in range(3000))
+    pickled += b"}(" + leaves + b"u" + b"s" * 900 + b"."
+    path = write(checkpoints.archive(pickled, storages))
+    more = {"report": ["-o", tmp_path / "p.html"], "extract": ["-o", tmp_path / "p.npz"]}
+    command = [sys.executable, "-m", "ptio", verb, path, *more.get(verb, [])]
+    with memory_limit(1 << 30):
+        done = subprocess.run(
+            [*command, *[path] * (verb == "diff")], capture_output=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (FINE, b"")
+    assert len(done.stdout) < 20 << 20
+
+
 def test_json_is_a_list_of_nodes_in_the_order_of_the_text(ptio_command, save):
     path = save({"model": {"w": checkpoints.tensor("float32", range(6), (2, 3))}, 7: float("nan")})
     status, out, _ = ptio_command("tree", path, "--json")

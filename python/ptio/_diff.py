@@ -16,7 +16,7 @@ import numpy as np
 from ptio._errors import LimitError
 from ptio._names import joined
 from ptio._open import Checkpoint, TensorInfo
-from ptio._outline import brief, outline
+from ptio._outline import brief, label, outline
 from ptio._text import count, printable
 from ptio._values import Expanded, arrays_of, check_size
 
@@ -140,9 +140,10 @@ def _stripped(name: str, prefixes: Sequence[str]) -> str:
 def _named(checkpoint: Checkpoint, prefixes: Sequence[str]) -> dict[str, TensorInfo]:
     named: dict[str, TensorInfo] = {}
     for info in checkpoint.infos():
-        name = info.name if isinstance(info.name, str) else repr(info.name)
+        name = label(info)
         short = _stripped(name, prefixes)
-        named[name if short in named else short] = info
+        name = name if short in named else short
+        named[name if name not in named else f"{name}~{len(named)}"] = info
     return named
 
 

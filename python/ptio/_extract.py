@@ -17,6 +17,7 @@ import numpy as np
 
 from ptio._destination import open_destination
 from ptio._open import Checkpoint, TensorInfo
+from ptio._outline import label
 from ptio._text import size
 from ptio._types import QuantizedTensor, SparseTensor
 from ptio._values import Expanded, check_size, pieces
@@ -52,15 +53,16 @@ class NoArray(ValueError):
 def file_names(infos: Sequence[TensorInfo]) -> list[str]:
     """A name for each tensor: unique also where capitals do not count, without '/', never empty
     and never beginning with a dot."""
-    names, taken = [], set()
+    names: list[str] = []
+    taken: set[str] = set()
+    last: dict[str, int] = {}  # number of the last of many names that begin alike
     for info in infos:
-        parts = (quote(str(step), safe="", errors="surrogatepass") for step in info.path)
-        name = ".".join(parts) or "tensor"
+        text = label(info)[:_LONGEST]
+        name = quote(text, safe="/", errors="surrogatepass").replace("/", ".") or "tensor"
         name = f"%2E{name[1:]}" if name.startswith(".") else name
         base = name = name[:_LONGEST]
-        number = 1
         while name.lower() in taken:
-            number += 1
+            number = last[base.lower()] = last.get(base.lower(), 1) + 1
             name = f"{base}~{number}"
         taken.add(name.lower())
         names.append(name)
@@ -134,8 +136,7 @@ def refuse_old(file: str) -> None:
 
 
 def _extracted(info: TensorInfo, file: str, dtype: np.dtype[Any]) -> Extracted:
-    name = info.name if isinstance(info.name, str) else "/".join(map(str, info.path))
-    return Extracted(name, file, dtype.name, info.dtype, info.shape)
+    return Extracted(label(info), file, dtype.name, info.dtype, info.shape)
 
 
 def _array(checkpoint: Checkpoint, info: TensorInfo, bits: bool) -> tuple[Any, np.dtype[Any]]:

@@ -98,6 +98,7 @@ def outline(
         budget: after as many lines there is only one more, which says so.
     """
     first = _first_in_storage(infos)
+    placed: set[tuple[Any, ...]] = set()  # tensors, which several places may hold
     seen: dict[int, Trail] = {}
     stack: list[tuple[int, Trail, str, Any]] = [(0, None, "", tree)]
     while stack:
@@ -110,7 +111,8 @@ def outline(
             yield Line(level, "", "more", value.text, trail)
             continue
         if isinstance(value, TensorInfo):
-            yield _tensor_line(level, trail, key, value, first)
+            yield _tensor_line(level, trail, key, value, first, value.path in placed)
+            placed.add(value.path)
             continue
         children = _children(value)
         if children is None:
@@ -153,16 +155,26 @@ def _first_in_storage(infos: Iterable[TensorInfo]) -> dict[str, TensorInfo]:
 
 
 def _tensor_line(
-    level: int, trail: Trail, key: str, info: TensorInfo, first: dict[str, TensorInfo]
+    level: int,
+    trail: Trail,
+    key: str,
+    info: TensorInfo,
+    first: dict[str, TensorInfo],
+    again: bool,
 ) -> Line:
     shares = None
     other = info if info.storage is None else first.get(info.storage, info)
-    if other.path != info.path or joined(other.path) != joined(_path(trail)):
-        shares = (joined(other.path), view_of(other) == view_of(info))
+    if other.path != info.path or again:
+        shares = (label(other), view_of(other) == view_of(info))
     shape = " x ".join(map(str, info.shape)) if info.shape else "scalar"
     kind = "" if info.kind == "tensor" else f"{info.kind} "
     text = f"{kind}{info.dtype} {shape}"
     return Line(level, key, "tensor", text, trail, info=info, shares=shares)
+
+
+def label(info: TensorInfo) -> str:
+    """A tensor's name as text; those that are tuples may not be the only ones of this text."""
+    return info.name if isinstance(info.name, str) else joined(info.path)
 
 
 def view_of(info: TensorInfo) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import ptio
 from ptio._inspect import Inspection
-from ptio._outline import outline
+from ptio._outline import label, outline
 from ptio._text import printable
 from ptio._values import Statistics, arrays_of, each_tensor, statistics
 
@@ -120,7 +120,7 @@ def _tensors(
 
 def _row(info: TensorInfo) -> dict[str, Any]:
     return {
-        "name": _safe("/".join(map(str, info.path))) or "(the object itself)",
+        "name": _safe(label(info)) or "(the object itself)",
         "kind": info.kind,
         "dtype": info.dtype,
         "shape": [str(size) for size in info.shape],

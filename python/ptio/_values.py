@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptio._open import Checkpoint, TensorInfo, open
-from ptio._outline import view_of
+from ptio._outline import label, view_of
 from ptio._report import Problem, VerifyReport
 from ptio._text import count, size
 from ptio._types import NestedTensor, QuantizedTensor, SparseTensor
@@ -131,7 +131,7 @@ def with_values(
     problems, notes = [], []
     with open(f, unknown="inert", verify=False, limits=limits) as checkpoint:
         for info, value, same in each_tensor(checkpoint, progress):
-            name = str(info.name) if isinstance(info.name, str) else repr(info.name)
+            name = label(info)
             if same is not None:
                 continue
             if isinstance(value, Exception):

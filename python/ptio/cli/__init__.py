@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -46,8 +47,24 @@ exit status: 0 fine; 1 a finding, such as a bad checksum; 2 unreadable, malforme
 """
 
 
+@cache
+def _terminal_width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns) - 2
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns - 2  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):
+        return 78
+
+
 class _Formatter(argparse.HelpFormatter):
     """Wraps paragraphs, and leaves texts of several lines (examples) as they are."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        # argparse makes one for each argument, and would import shutil to measure the terminal.
+        settings.setdefault("width", _terminal_width())
+        super().__init__(prog, **settings)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" in text:

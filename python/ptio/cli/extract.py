@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import ptio
+from ptio._outline import label
 from ptio._text import count
 from ptio.cli import _output
 from ptio.cli._exit import Exit
@@ -130,12 +131,12 @@ def _tell(
             "path": arguments.file,
             "output": arguments.output,
             "written": [asdict(one) for one in written],
-            "skipped": [{"name": _name(info), "reason": str(e)} for info, e in skipped],
+            "skipped": [{"name": label(info), "reason": str(e)} for info, e in skipped],
         }
         _output.json_line(told)
         return
     for info, error in skipped:
-        _output.error(f"{_name(info)} is left out: {error}")
+        _output.error(f"{label(info)} is left out: {error}")
     rows = [(one.name, one.dtype, one.file) for one in written]
     if rows:
         _output.table(("name", "dtype", "in"), rows, right=(False, False, False))
@@ -143,7 +144,3 @@ def _tell(
     changed = sorted({one.stored_dtype for one in written if one.dtype != one.stored_dtype})
     if changed:
         print(f"as another type, since NumPy's files have none of these: {', '.join(changed)}")
-
-
-def _name(info: TensorInfo) -> str:
-    return info.name if isinstance(info.name, str) else "/".join(map(str, info.path))
