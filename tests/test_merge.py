@@ -87,6 +87,16 @@ def test_infinities_and_nan(torch, merged):
     assert result["w"][0] == float("inf")
     assert result["w"][1:3].isnan().all()
     assert result["w"][3] == one[3]
+    _, result = merged({"c": torch.complex(one, two)}, {"c": torch.complex(two, two)})
+    assert result["c"].imag[:2].tolist() == [1, float("-inf")]
+    assert result["c"].real[0] == float("inf")
+
+
+def test_the_sign_of_zero(torch, files, merged):
+    state = {"w": torch.tensor([-0.0, 0.0]), "c": torch.zeros(2, dtype=torch.complex64).conj()}
+    _, result = merged(state, state)
+    files.same(result["w"], state["w"])
+    assert torch.signbit(result["c"].imag).all()
 
 
 def test_dtypes_may_differ(torch, files, merged):
