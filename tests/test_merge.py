@@ -29,12 +29,14 @@ def merged(torch, torch_save, torch_load, tmp_path):
 
 
 def averaged(torch, tensors, weights=None):
-    """In float64, or complex128; rounded once."""
-    wide = torch.complex128 if tensors[0].is_complex() else torch.float64
+    """In float64; rounded once."""
+    if tensors[0].is_complex():
+        parts = [torch.view_as_real(tensor.resolve_conj()) for tensor in tensors]
+        return torch.view_as_complex(averaged(torch, parts, weights))
     if weights is None:
-        total = sum(tensor.to(wide) for tensor in tensors) / len(tensors)
+        total = sum(tensor.double() for tensor in tensors) / len(tensors)
     else:
-        total = sum(t.to(wide) * w for t, w in zip(tensors, weights, strict=True))
+        total = sum(t.double() * w for t, w in zip(tensors, weights, strict=True))
     return total.to(tensors[0].dtype)
 
 

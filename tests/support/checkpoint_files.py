@@ -52,7 +52,7 @@ def raw(tensor):
     plain = tensor.detach().resolve_conj().resolve_neg()
     flat = torch.empty(plain.numel(), dtype=plain.dtype)
     flat.view(plain.shape).copy_(plain)
-    return bytes(flat.untyped_storage())
+    return flat.view(torch.uint8).numpy().tobytes() if plain.numel() else b""
 
 
 def storages(tensors):
