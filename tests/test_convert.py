@@ -278,6 +278,22 @@ def test_converting_back_restores_sharing(torch, files, torch_save, monkeypatch,
     assert files.storages(result[n] for n in names) == files.storages(state[n] for n in names)
 
 
+def test_an_object_in_two_places_that_is_a_view(torch, files, torch_save, monkeypatch, tmp_path):
+    from support.safetensors_container import used_for
+
+    base = torch.arange(9.0)
+    part = base[2:3].expand(4)
+    empty = torch.empty(3, 0)
+    state = {"first": part, "second": part, "base": base, "none": empty, "nothing": empty}
+    target = tmp_path / "x.safetensors"
+    assert ptio.convert(torch_save(state), target).aliases == ["first", "second", "nothing"]
+    with used_for(monkeypatch, target):
+        ptio.convert(target, tmp_path / "back.pt")
+    result = torch.load(tmp_path / "back.pt")
+    for name, tensor in state.items():
+        files.same(result[name], tensor)
+
+
 def test_safetensors_to_safetensors_keeps_metadata_and_aliases(
     files, torch_save, monkeypatch, tmp_path
 ):

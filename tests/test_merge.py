@@ -29,12 +29,14 @@ def merged(torch, torch_save, torch_load, tmp_path):
 
 
 def averaged(torch, tensors, weights=None):
-    """In float64, or complex128; rounded once."""
-    wide = torch.complex128 if tensors[0].is_complex() else torch.float64
+    """In float64; rounded once."""
+    if tensors[0].is_complex():
+        parts = [torch.view_as_real(tensor.resolve_conj()) for tensor in tensors]
+        return torch.view_as_complex(averaged(torch, parts, weights))
     if weights is None:
-        total = sum(tensor.to(wide) for tensor in tensors) / len(tensors)
+        total = sum(tensor.double() for tensor in tensors) / len(tensors)
     else:
-        total = sum(t.to(wide) * w for t, w in zip(tensors, weights, strict=True))
+        total = sum(t.double() * w for t, w in zip(tensors, weights, strict=True))
     return total.to(tensors[0].dtype)
 
 
@@ -87,6 +89,16 @@ def test_infinities_and_nan(torch, merged):
     assert result["w"][0] == float("inf")
     assert result["w"][1:3].isnan().all()
     assert result["w"][3] == one[3]
+    _, result = merged({"c": torch.complex(one, two)}, {"c": torch.complex(two, two)})
+    assert result["c"].imag[:2].tolist() == [1, float("-inf")]
+    assert result["c"].real[0] == float("inf")
+
+
+def test_the_sign_of_zero(torch, files, merged):
+    state = {"w": torch.tensor([-0.0, 0.0]), "c": torch.zeros(2, dtype=torch.complex64).conj()}
+    _, result = merged(state, state)
+    files.same(result["w"], state["w"])
+    assert torch.signbit(result["c"].imag).all()
 
 
 def test_dtypes_may_differ(torch, files, merged):

@@ -102,27 +102,29 @@ def without_aliases(state: dict[str, Stored]) -> tuple[dict[str, Stored], dict[s
     """The tensors to write, and those that are views of them."""
     aliases: dict[str, Alias] = {}
     groups: dict[Any, list[tuple[str, Stored]]] = {}
-    names = {id(stored): name for name, stored in reversed(state.items())}
+    names = {id(stored): name for name, stored in reversed(state.items())}  # the first of each
     for name, stored in state.items():
         row = stored.row
-        if names[id(stored)] != name:  # the same object again
-            aliases[name] = _whole(names[id(stored)], stored)
-        elif stored.of is not None and id(stored.of) in names:
+        if names[id(stored)] != name or not stored.is_plain:
+            continue
+        if stored.of is not None and id(stored.of) in names:
             offset, stride = row.storage_offset, row.stride
             aliases[name] = Alias(names[id(stored.of)], offset, row.shape, stride)
-        elif stored.made is not None or stored.of is not None or not stored.is_plain:
-            continue
-        elif row.storage is not None and row.nbytes:
+        elif stored.of is None and stored.made is None and row.storage is not None and row.nbytes:
             group = *stored.storage, row.dtype, stored.dtype
             groups.setdefault(group, []).append((name, stored))
     for members in groups.values():
         if len(members) > 1:
             _find_views(members, aliases)
-    aliases = {name: aliases[name] for name in state if name in aliases}
     for name, alias in aliases.items():
-        while (further := aliases.get(alias.of)) is not None:
-            alias = Alias(further.of, further.offset + alias.offset, *alias[2:])
-        aliases[name] = alias
+        further = aliases.get(alias.of)  # of a contiguous one that is a part of another
+        if further is not None:
+            aliases[name] = Alias(further.of, further.offset + alias.offset, *alias[2:])
+    for name, stored in state.items():
+        first = names[id(stored)]
+        if first != name:  # the same object again
+            aliases[name] = aliases.get(first) or _whole(first, stored)
+    aliases = {name: aliases[name] for name in state if name in aliases}
     return {name: stored for name, stored in state.items() if name not in aliases}, aliases
 
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def merge(
         inputs = [_tensors(tree) for tree in trees]
         _require_same(inputs, names, ints)
         report = MergeReport(names, display_path(dst) or "", [f / divisor for f in factors])
-        _average(inputs, partial(_weighted_sum, factors, divisor), wanted, report)
+        _average(inputs, functools.partial(_weighted_sum, factors, divisor), wanted, report)
         if target == "safetensors":
             state = tensors_of(find_state(trees[0], instead=_INSTEAD), ())
             written = write_state(state, dst, metadata, durable=durable, progress=tick)
@@ -279,7 +280,7 @@ def _average(
         owner = owners.setdefault(view, stored)
         if owner is stored:
             sources = [_source_of(one) for one in each]
-            stored.made = partial(weighted_sum, sources, stored)
+            stored.made = functools.partial(weighted_sum, sources, stored)
         else:  # tied in all of them
             stored.of = owner
         row = stored.row
@@ -305,12 +306,14 @@ def _weighted_sum(
     numel = math.prod(result.shape)
     for first in range(0, numel, _ELEMENTS):
         n = min(_ELEMENTS, numel - first)
-        total = np.zeros(n, wide)
         with np.errstate(over="ignore", invalid="ignore"):
-            for elements, factor in zip(inputs, factors, strict=True):
-                total += elements.take(n).astype(wide) * factor
+            terms = (
+                elements.take(n).astype(wide).view(np.float64) * factor
+                for elements, factor in zip(inputs, factors, strict=True)
+            )
+            total = functools.reduce(operator.iadd, terms)  # from 0 it would make 0.0 of -0.0
             total /= divisor
-        yield cast.array(total).view(np.uint8)
+        yield cast.array(total.view(wide)).view(np.uint8)
     for elements in inputs:
         elements.finish()
 

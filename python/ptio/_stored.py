@@ -186,19 +186,21 @@ def plan_storages(tensors: Iterable[Stored], *, compact: bool) -> None:
 def _plan_group(members: list[Stored], compact: bool) -> None:
     for member in members:
         if 0 in member.shape or member.made is not None:
-            _plan_alone([member])
+            _plan_alone(member)
     members = [member for member in members if member.plan is None]
     if not members:
         return
     first = members[0]
     same = all(member.view == first.view for member in members)
     if same and _fills_storage(first.row) and (len(members) == 1 or lie_in_storage(members)):
-        _plan_alone(members)
+        storage = StoragePlan(first.nbytes, pieces=first.elements)
+        for member in members:
+            member.plan = TensorPlan(storage, 0, member.row.stride)
         return
     inside = [member for member in members if lie_in_storage([member])]
     for member in members:
         if member not in inside:
-            _plan_alone([member])
+            _plan_alone(member)
     if not inside:
         return
     if compact:
@@ -209,12 +211,9 @@ def _plan_group(members: list[Stored], compact: bool) -> None:
             member.plan = TensorPlan(storage, member.row.storage_offset, member.row.stride)
 
 
-def _plan_alone(members: list[Stored]) -> None:
-    """For equal tensors that are written by their elements."""
-    first = members[0]
-    storage = StoragePlan(first.nbytes, pieces=first.elements)
-    for member in members:
-        member.plan = TensorPlan(storage)
+def _plan_alone(stored: Stored) -> None:
+    """For a tensor that is written by its elements."""
+    stored.plan = TensorPlan(StoragePlan(stored.nbytes, pieces=stored.elements))
 
 
 def _plan_compact(members: list[Stored]) -> None:
@@ -289,6 +288,8 @@ def _fills_storage(row: TensorInfo) -> bool:
 
 
 def is_contiguous(row: TensorInfo) -> bool:
+    if 0 in row.shape:
+        return True
     step = 1
     for n, stride in zip(reversed(row.shape), reversed(row.stride), strict=True):
         if n != 1 and stride != step:

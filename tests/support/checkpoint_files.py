@@ -2,7 +2,6 @@
 """Checkpoints of torch for what converts, slims and merges them, and how these are run."""
 
 import errno
-import io
 import os
 
 import torch
@@ -50,10 +49,10 @@ def same(ours, theirs):
 
 def raw(tensor):
     """The bytes of the elements, in C order."""
-    file = io.BytesIO()
-    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
-    file.write(bytes(plain.flatten().view(torch.uint8).tolist()) if plain.numel() else b"")
-    return file.getvalue()
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    flat = torch.empty(plain.numel(), dtype=plain.dtype)
+    flat.view(plain.shape).copy_(plain)
+    return flat.view(torch.uint8).numpy().tobytes() if plain.numel() else b""
 
 
 def storages(tensors):
