@@ -5,10 +5,13 @@
 #   PTIO_TORCH_INDEX=URL    package index to take torch from (its CPU build is much smaller)
 #   REQUIRE_TORCH=1         fail where tests would be skipped because torch is missing
 #   PYTEST_ARGS="-k zip"    extra arguments for pytest
+#   PYTEST_WORKERS=1        processes that run the Python tests; as many as CPUs if not given
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+PYTEST_WORKERS ?= logical
+PYTEST_PARALLEL = -n $(PYTEST_WORKERS) --maxprocesses 8 --dist worksteal
 export PTIO_TORCH_INDEX REQUIRE_TORCH
 
 PY := $(VENV)/bin/python
@@ -28,7 +31,7 @@ demo: $(VENV)/.built ## load a checkpoint of a real training run, without torch
 
 test: ctest $(VENV)/.built $(VENV)/.tests ## the C tests and the Python tests
 	@tools/torch_for_tests.sh check $(PY)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 test-large: $(VENV)/.built $(VENV)/.tests ## files beyond 4 GiB, a million tensors: minutes, 10 GiB of disk
 	$(PY) -m pytest $(PYTEST_ARGS) tests/large/*.py
@@ -37,7 +40,7 @@ ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
 	tests/c/run.sh
 
 asan: $(VENV)/.built $(VENV)/.tests ## both suites under AddressSanitizer and UndefinedBehaviorSanitizer
-	tools/asan.sh $(PY) $(PYTEST_ARGS)
+	tools/asan.sh $(PY) $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sources
 	$(VENV)/bin/ruff check

@@ -32,5 +32,5 @@ for version in "$@"; do
     if [ "$version" = 3.10 ]; then
         "$venv/bin/pip" -q install "numpy==1.23.*" "ml_dtypes==0.5.0"
     fi
-    "$venv/bin/python" -m pytest -p no:cacheprovider -q -m "not torch"
+    "$venv/bin/python" -m pytest -p no:cacheprovider -q -m "not torch" -n logical --maxprocesses 8 --dist worksteal
 done

@@ -120,6 +120,11 @@ class Sharded:
             self._rows = [row._replace(node=i) for i, (_, row) in enumerate(self._homes)]
         return self._rows
 
+    def home_of(self, info: TensorInfo) -> tuple[Container, TensorInfo]:
+        """The file that has a tensor, and its row there."""
+        self.tensors()
+        return self._home(info)[1:]
+
     def _home(self, info: TensorInfo) -> tuple[str, Container, TensorInfo]:
         name, row = self._homes[info.node]
         return name, self._shard(name), row
