@@ -223,7 +223,7 @@ def test_progress_ends_once_at_all_bytes(torch, save, path, to_file, threads):
     target = path if to_file else io.BytesIO()
     save(obj, target, threads=threads, progress=lambda *call: calls.append(call))
     payload = sum(tensor.nbytes for tensor in obj)
-    assert len(calls) >= 4
+    assert len(calls) >= (4 if threads == 1 else 2)  # only the calling thread tells
     assert calls == sorted(calls)
     assert all(0 <= done <= total for done, total in calls)
     assert [done == total for done, total in calls] == [False] * (len(calls) - 1) + [True]

@@ -197,6 +197,7 @@ static PyObject *source_part(ptio_source_object *self, PyObject *args) {
     ptio_source_object *part = source_alloc(Py_TYPE(self), self->owner);
     if (part == NULL) return NULL;
     part->base = self->base;
+    part->stream = self->stream && offset + size == self->source.size; /* else its end is known */
     ptio_status status = ptio_source_part(&self->source, offset, size, &part->source, &err);
     if (status == PTIO_OK && part->source.read_at != NULL) {
         part->source.context = part;

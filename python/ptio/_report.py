@@ -13,7 +13,7 @@ from ptio._errors import Error
 from ptio._limits import Limits
 from ptio._names import joined
 from ptio._progress import Progress
-from ptio._source import display_path
+from ptio._source import display_path, is_path
 from ptio._text import count, printable, size
 
 if TYPE_CHECKING:
@@ -110,11 +110,14 @@ def report_on(
 ) -> VerifyReport:
     """Opens the checkpoint and checks it; what stops that is the only problem of the report."""
     path = display_path(f)
+    begin = None if is_path(f) else f.tell()
     start = perf_counter()
     try:
         container = open_container(f, Options(inert=True, limits=limits, threads=threads))
         try:
             checked = container.check(threads, progress)
+            if begin is not None and (end := getattr(container, "end", None)) is not None:
+                f.seek(begin + end)  # right behind it, as `load` leaves the file
         finally:
             container.close()
     except Error as e:

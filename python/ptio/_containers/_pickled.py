@@ -91,6 +91,11 @@ class Pickled:
             self._rows = self.core.tensors(True)
         return self._rows
 
+    @property
+    def end(self) -> int | None:
+        """Of a legacy format, which may be followed by others: where it ends in the source."""
+        return self.core.end
+
     def metadata(self) -> dict[str, str] | None:
         return None
 
