@@ -11,23 +11,20 @@ enum { ANY_ALIGNMENT = 16 }; /* enough for every dtype: nobody knows yet which i
 static PyObject *archive_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"source", "limits", "order", "path", NULL};
     ptio_state *state = ptio_state_of_type(type);
-    unsigned long long pickle_bytes, objects, object_bytes, inflated_bytes, hash_work;
-    unsigned int depth;
+    ptio_limits limits;
     int order;
     PyObject *source, *path;
     ptio_error err = {0};
     ptio_status status;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)iO:Archive", names, state->source_type,
-                                     &source, &pickle_bytes, &objects, &object_bytes, &inflated_bytes, &depth,
-                                     &hash_work, &order, &path))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$O&iO:Archive", names, state->source_type, &source,
+                                     ptio_read_limits, &limits, &order, &path))
         return NULL;
     ptio_archive_object *self = (ptio_archive_object *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->source = (ptio_source_object *)Py_NewRef(source);
     self->path = Py_NewRef(path);
-    ptio_checkpoint_options options = {.order_if_missing = (ptio_byte_order)order};
-    options.limits = (ptio_limits){pickle_bytes, objects, object_bytes, inflated_bytes, depth, hash_work};
-    self->limits = options.limits;
+    ptio_checkpoint_options options = {.order_if_missing = (ptio_byte_order)order, .limits = limits};
+    self->limits = limits;
     Py_BEGIN_ALLOW_THREADS status =
         ptio_checkpoint_open_archive(&self->source->source, &options, &self->checkpoint, &err);
     Py_END_ALLOW_THREADS if (status != PTIO_OK) {

@@ -7,6 +7,22 @@
 
 /* --- new -------------------------------------------------------------------------------- */
 
+/* A converter for PyArg_Parse: the fields of ptio.Limits. */
+int ptio_read_limits(PyObject *tuple, void *limits) {
+    unsigned long long pickle_bytes, objects, object_bytes, inflated_bytes, hash_work;
+    unsigned int depth;
+    if (!PyTuple_Check(tuple)) {
+        PyErr_SetString(PyExc_TypeError, "limits must be a tuple");
+        return 0;
+    }
+    if (!PyArg_ParseTuple(tuple, "KKKKIK", &pickle_bytes, &objects, &object_bytes, &inflated_bytes, &depth,
+                          &hash_work))
+        return 0;
+    *(ptio_limits *)limits =
+        (ptio_limits){pickle_bytes, objects, object_bytes, inflated_bytes, depth, hash_work};
+    return 1;
+}
+
 /* ("module.name", ...) as C strings that live as long as the tuple. */
 static int read_allow(PyObject *allow, const char ***names, size_t *count) {
     Py_ssize_t size = PyTuple_GET_SIZE(allow);
@@ -108,14 +124,12 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     PyObject *source, *allow, *encoding, *path, *judge = Py_None, *members = Py_None;
     int order = PTIO_LITTLE_ENDIAN, for_torch = false, lenient = false;
     int inert;
-    unsigned long long pickle_bytes, objects, object_bytes, inflated_bytes, hash_work;
-    unsigned int depth;
     ptio_checkpoint_options options = {0};
     const char **allow_names = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pO!UOOipOp:Checkpoint", names,
-                                     state->source_type, &source, &pickle_bytes, &objects, &object_bytes,
-                                     &inflated_bytes, &depth, &hash_work, &inert, &PyTuple_Type, &allow,
-                                     &encoding, &path, &judge, &order, &for_torch, &members, &lenient))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$O&pO!UOOipOp:Checkpoint", names, state->source_type,
+                                     &source, ptio_read_limits, &options.limits, &inert, &PyTuple_Type,
+                                     &allow, &encoding, &path, &judge, &order, &for_torch, &members,
+                                     &lenient))
         return NULL;
     if (!((ptio_source_object *)source)->open) {
         PyErr_SetString(PyExc_ValueError, "the source is closed");
@@ -123,12 +137,11 @@ static PyObject *checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     }
     ptio_checkpoint_object *self = (ptio_checkpoint_object *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
-    self->limits = (ptio_limits){pickle_bytes, objects, object_bytes, inflated_bytes, depth, hash_work};
+    self->limits = options.limits;
     self->source = (ptio_source_object *)Py_NewRef(source);
     self->encoding = Py_NewRef(encoding);
     self->path = Py_NewRef(path);
     self->members = Py_NewRef(members);
-    options.limits = self->limits;
     options.inert = inert;
     options.order_if_missing = (ptio_byte_order)order;
     options.torch_values = for_torch;
@@ -176,7 +189,7 @@ static void checkpoint_dealloc(ptio_checkpoint_object *self) {
 
 /* --- build and check ----------------------------------------------------------------------- */
 
-static int check_open(const ptio_checkpoint_object *self) {
+int ptio_checkpoint_check_open(const ptio_checkpoint_object *self) {
     if (self->error != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(self->error), self->error);
         return -1;
@@ -204,7 +217,7 @@ int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, p
     const ptio_graph *graph = &self->checkpoint.graph;
     unsigned long long ref = PyLong_AsUnsignedLongLong(number);
     if (ref == (unsigned long long)-1 && PyErr_Occurred()) return -1;
-    if (check_open(self) < 0) return -1;
+    if (ptio_checkpoint_check_open(self) < 0) return -1;
     if (ref < PTIO_FIRST_FREE_NODE || ref >= graph->count || !(graph->nodes[ref].flags & PTIO_F_NEEDED) ||
         ptio_is_fill(&graph->nodes[ref])) {
         PyErr_Format(PyExc_ValueError, "the checkpoint has no tensor %llu", ref);
@@ -212,121 +225,6 @@ int ptio_checkpoint_node(const ptio_checkpoint_object *self, PyObject *number, p
     }
     *out = (ptio_ref)ref;
     return 0;
-}
-
-/* A node and all that it is made of; the whole object for None. */
-static int choose_part(const ptio_checkpoint_object *self, PyObject *number, ptio_ref *root,
-                       ptio_part *part) {
-    ptio_error err;
-    if (check_open(self) < 0) return -1;
-    *root = self->checkpoint.graph.root;
-    *part = (ptio_part){.refs = NULL};
-    if (number == Py_None) return 0;
-    if (ptio_checkpoint_node(self, number, root) < 0) return -1;
-    if (self->judging.judge == NULL) *root = ptio_follow(&self->checkpoint.graph, *root);
-    if (ptio_graph_part(&self->checkpoint.graph, *root, part, &err) == PTIO_OK) return 0;
-    PyErr_NoMemory();
-    return -1;
-}
-
-/* ring NULL: values of NumPy. node: None, or a number of a TensorInfo. */
-static PyObject *read_and_build(ptio_checkpoint_object *self, const ptio_read_options *options,
-                                ptio_ring *ring, PyObject *node) {
-    ptio_state *state = ptio_state_of_type(Py_TYPE(self));
-    const char *encoding = PyUnicode_AsUTF8(self->encoding);
-    ptio_loaded loaded;
-    ptio_part part;
-    ptio_ref root;
-    if (encoding == NULL || choose_part(self, node, &root, &part) < 0) return NULL;
-    if (ptio_storages_load(self, state, options, ring != NULL && ring->without_data, part, &loaded) < 0)
-        return NULL;
-    ptio_builder builder = {.state = state,
-                            .c = &self->checkpoint,
-                            .graph = &self->checkpoint.graph,
-                            .loaded = &loaded,
-                            .values = ring == NULL ? &ptio_numpy_values : &ptio_torch_values,
-                            .ring = ring,
-                            .judging = &self->judging,
-                            .encoding = encoding,
-                            .path = self->path};
-    PyObject *result = ptio_build(&builder, root);
-    ptio_storages_release(&loaded);
-    return result;
-}
-
-static PyObject *checkpoint_build(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"", "verify", "private", "threads", "progress", NULL};
-    ptio_read_options options;
-    ptio_ticker ticker;
-    PyObject *node, *verify, *progress;
-    int private_copy;
-    unsigned threads;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$OpIO:build", names, &node, &verify, &private_copy,
-                                     &threads, &progress) ||
-        ptio_read_options_set(verify, private_copy, threads, progress, &options, &ticker) < 0)
-        return NULL;
-    return read_and_build(self, &options, NULL, node);
-}
-
-static PyObject *checkpoint_build_torch(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"", "", "", "verify", "private", "threads", "progress", NULL};
-    ptio_read_options options;
-    ptio_ticker ticker;
-    ptio_ring ring;
-    PyObject *object, *node, *verify, *progress, *result = NULL;
-    int without_data, private_copy;
-    unsigned threads;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OpO$OpIO:build_torch", names, &object, &without_data,
-                                     &node, &verify, &private_copy, &threads, &progress) ||
-        ptio_read_options_set(verify, private_copy, threads, progress, &options, &ticker) < 0)
-        return NULL;
-    if (self->judging.judge == NULL && node == Py_None) {
-        PyErr_SetString(PyExc_TypeError, "build_torch() of a checkpoint that was not opened for torch");
-        return NULL;
-    }
-    if (ptio_ring_init(&ring, object, without_data) == 0 &&
-        (node != Py_None || ptio_ring_check_places(&ring, &self->checkpoint) == 0))
-        result = read_and_build(self, &options, &ring, node);
-    ptio_ring_clear(&ring);
-    return result;
-}
-
-/* {node of a TensorInfo: object} by the nodes that hold the tensors themselves. */
-static PyObject *by_tensor(const ptio_checkpoint_object *self, PyObject *infos) {
-    PyObject *result = PyDict_New(), *number, *info;
-    Py_ssize_t at = 0;
-    while (result != NULL && PyDict_Next(infos, &at, &number, &info)) {
-        ptio_ref ref;
-        PyObject *tensor = NULL;
-        if (ptio_checkpoint_node(self, number, &ref) == 0)
-            tensor = PyLong_FromUnsignedLong(ptio_follow(&self->checkpoint.graph, ref));
-        if (tensor == NULL || PyDict_SetDefault(result, tensor, info) == NULL) Py_CLEAR(result);
-        Py_XDECREF(tensor);
-    }
-    return result;
-}
-
-/* The object with other objects in the place of its tensors. */
-static PyObject *checkpoint_build_tree(ptio_checkpoint_object *self, PyObject *given) {
-    const char *encoding = PyUnicode_AsUTF8(self->encoding);
-    ptio_loaded loaded = {.count = 0};
-    if (!PyDict_Check(given)) return PyErr_Format(PyExc_TypeError, "build_tree takes a dict");
-    if (encoding == NULL || check_open(self) < 0) return NULL;
-    PyObject *infos = by_tensor(self, given);
-    if (infos == NULL) return NULL;
-    ptio_builder builder = {.state = ptio_state_of_type(Py_TYPE(self)),
-                            .c = &self->checkpoint,
-                            .graph = &self->checkpoint.graph,
-                            .loaded = &loaded,
-                            .values = &ptio_info_values,
-                            .infos = infos,
-                            .judging = &self->judging,
-                            .encoding = encoding,
-                            .path = self->path};
-    PyObject *result = ptio_build(&builder, self->checkpoint.graph.root);
-    ptio_storages_release(&loaded);
-    Py_DECREF(infos);
-    return result;
 }
 
 static PyObject *checkpoint_check(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs) {
@@ -450,10 +348,10 @@ static PyObject *checkpoint_has_wrappers(ptio_checkpoint_object *self, void *clo
 }
 
 static PyMethodDef checkpoint_methods[] = {
-    {"build", (PyCFunction)(void (*)(void))checkpoint_build, METH_VARARGS | METH_KEYWORDS,
+    {"build", (PyCFunction)(void (*)(void))ptio_checkpoint_build, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("build($self, node, /, *, verify, private, threads, progress)\n--\n\n"
                "Makes the object, or one tensor of it.")},
-    {"build_tree", (PyCFunction)checkpoint_build_tree, METH_O,
+    {"build_tree", (PyCFunction)ptio_checkpoint_build_tree, METH_O,
      PyDoc_STR("build_tree($self, infos, /)\n--\n\nMakes the object, with infos in the place of tensors.")},
     {"place", (PyCFunction)ptio_checkpoint_place, METH_O,
      PyDoc_STR("place($self, node, /)\n--\n\nWhere the storage of a tensor is in the file.")},
@@ -462,7 +360,7 @@ static PyMethodDef checkpoint_methods[] = {
                "Reads some elements of a storage.")},
     {"advise", (PyCFunction)ptio_checkpoint_advise, METH_VARARGS,
      PyDoc_STR("advise($self, node, needed, /)\n--\n\nBrings a storage into memory, or out of it.")},
-    {"build_torch", (PyCFunction)(void (*)(void))checkpoint_build_torch, METH_VARARGS | METH_KEYWORDS,
+    {"build_torch", (PyCFunction)(void (*)(void))ptio_checkpoint_build_torch, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "build_torch($self, ring, without_data, node, /, *, verify, private, threads, progress)\n--\n\n"
          "Makes the object, of torch's values.")},

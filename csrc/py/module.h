@@ -271,6 +271,16 @@ ptio_status ptio_tick(void *ticker, uint64_t done, uint64_t total, ptio_error *e
 int ptio_read_options_set(PyObject *verify, int private_copy, unsigned threads, PyObject *progress,
                           ptio_read_options *options, ptio_ticker *ticker);
 
+/* checkpoint_type.c: a converter for PyArg_Parse, from the fields of ptio.Limits. */
+int ptio_read_limits(PyObject *tuple, void *limits);
+/* -1 with an exception where the checkpoint has no graph, or its file is closed. */
+int ptio_checkpoint_check_open(const ptio_checkpoint_object *self);
+
+/* checkpoint_build.c: methods of Checkpoint that make objects. */
+PyObject *ptio_checkpoint_build(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs);
+PyObject *ptio_checkpoint_build_torch(ptio_checkpoint_object *self, PyObject *args, PyObject *kwargs);
+PyObject *ptio_checkpoint_build_tree(ptio_checkpoint_object *self, PyObject *infos);
+
 /* tensor_access.c: methods of Checkpoint for single tensors. */
 PyObject *ptio_checkpoint_place(ptio_checkpoint_object *self, PyObject *node);
 PyObject *ptio_checkpoint_gather(ptio_checkpoint_object *self, PyObject *args);

@@ -30,20 +30,19 @@ static int open_salvage(ptio_salvage_object *self, int any_crc, const ptio_read_
 static PyObject *salvage_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"source", "limits", "any_crc", "threads", "progress", "path", NULL};
     ptio_state *state = ptio_state_of_type(type);
-    unsigned long long pickle_bytes, objects, object_bytes, inflated_bytes, hash_work;
-    unsigned int depth, threads;
+    ptio_limits limits;
+    unsigned int threads;
     PyObject *source, *progress, *path;
     int any_crc;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$(KKKKIK)pIOO:Salvage", names, state->source_type,
-                                     &source, &pickle_bytes, &objects, &object_bytes, &inflated_bytes, &depth,
-                                     &hash_work, &any_crc, &threads, &progress, &path))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$O&pIOO:Salvage", names, state->source_type, &source,
+                                     ptio_read_limits, &limits, &any_crc, &threads, &progress, &path))
         return NULL;
     if (!((ptio_source_object *)source)->open) return PyErr_Format(PyExc_ValueError, "the source is closed");
     ptio_salvage_object *self = (ptio_salvage_object *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->source = (ptio_source_object *)Py_NewRef(source);
     self->path = Py_NewRef(path);
-    self->limits = (ptio_limits){pickle_bytes, objects, object_bytes, inflated_bytes, depth, hash_work};
+    self->limits = limits;
     ptio_ticker ticker = {progress == Py_None ? NULL : progress};
     const ptio_read_options reading = {.threads = threads, .tick = ptio_tick, .tick_context = &ticker};
     if (open_salvage(self, any_crc, &reading) < 0) Py_CLEAR(self);
