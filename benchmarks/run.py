@@ -33,6 +33,7 @@ SCRIPTS = {
     "Lo": "handle.run_open",
     "Lg": "handle.run_each",
     "Li": "handle.run_into",
+    "M": "listing",
     "N": "growth",
     "Ng": "saving_growth",
     "O": "import_time",
@@ -40,6 +41,7 @@ SCRIPTS = {
     "load_model": "load_model_memory",
     "convert": "converting.run_convert",
     "merge": "converting.run_merge",
+    "dcp": "distributed",
 }
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ptio._api import _names, _threads_setting, _verify_setting
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ptio._limits import Limits
 
 Name = str | tuple[Any, ...]
+
+_SHOWN = 20  # names in a repr
 
 _MANY = 10_000  # names, of which no similar one is looked for
 
@@ -321,6 +324,11 @@ class _Names(KeysView[Name]):
 
     def __getitem__(self, index: Any) -> Any:
         return list(self)[index]
+
+    def __repr__(self) -> str:
+        shown = list(islice(self, _SHOWN))
+        more = len(self) - len(shown)
+        return f"<names {shown!r}{f' and {more:,} more' if more else ''}>"
 
 
 def _distinct(rows: list[_core.TensorInfo]) -> dict[Name, _core.TensorInfo]:
