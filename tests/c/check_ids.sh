@@ -4,7 +4,7 @@
 # Every check of the core is named by a test, and every check that a test names exists.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-id='"[A-Z][0-9]*\.[a-z][a-z0-9-]*"'
+id='"[A-Z][0-9]*\.[a-z][a-z0-9_-]*"'
 named=$(mktemp) made=$(mktemp)
 trap 'rm -f "$named" "$made"' EXIT
 cat "$here"/../../csrc/core/*.[ch] | grep -oE "$id" | sort -u >"$made"

@@ -28,7 +28,8 @@ case "${SANITIZE:-}" in
 thread) flags="$flags -fsanitize=thread" ;;
 *) flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" ;;
 esac
-[ -z "${CHECK_REMOVAL:-}" ] || flags="$flags -DPTIO_CHECK_REMOVAL"
+# Where a check is off, what it guards may be used before it is set: that is the point.
+[ -z "${CHECK_REMOVAL:-}" ] || flags="$flags -DPTIO_CHECK_REMOVAL -Wno-error"
 [ -z "${COVERAGE:-}" ] || flags="$flags -O0 --coverage"
 
 objects=
