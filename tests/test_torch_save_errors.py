@@ -158,9 +158,7 @@ class WriteIsNoFunction:
         pass
 
 
-@pytest.mark.parametrize(
-    "f", [3, None, NoWrite(), WriteIsNoFunction()], ids=lambda f: type(f).__name__
-)
+@pytest.mark.parametrize("f", [3, None, NoWrite(), WriteIsNoFunction()], ids=lambda f: type(f).__name__)
 def test_what_is_no_file(torch, f):
     import ptio.torch
     from support.torch_compare import assert_same_error

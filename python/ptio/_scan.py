@@ -22,7 +22,7 @@ from ptio._source import display_path, is_path, open_source
 
 # Who has such a name says that it is a checkpoint.
 _CLAIMS = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl", ".pickle", ".pt2", ".distcp")
-_NO_CHECKPOINT = ("UnsupportedError", "FormatError")
+_DIRECTORY = 4 << 20  # bytes at the end of a zip file
 
 
 def scan(
@@ -72,8 +72,8 @@ def _walk(path: Any) -> Iterator[Item]:
         try:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as e:
-            yield folder, True, None, 0 if e.errno else 0  # opening it will say why
+        except OSError:
+            yield folder, True, None, 0  # opening it will say why
             continue
         below = []
         for entry in entries:
@@ -118,8 +118,11 @@ class _Run:
             return FileScan(path, "other", "a file that cannot be opened", problems=(problem,))
         if explicit or found.ok or path is None or path.lower().endswith(_CLAIMS):
             return found
-        if found.format == "other" or _is_other_archive(found):
+        if found.format == "other":
             return replace(found, skipped=f"{found.description}, no checkpoint", problems=())
+        if found.format == "zip" and not found.globals and _has_no_pickle(path):
+            words = "a zip archive without pickles, whose members nobody looked into"
+            return replace(found, skipped=words, problems=(), notes=())
         return found
 
     def _scan(self, f: Any, path: str | None) -> FileScan:
@@ -145,10 +148,8 @@ class _Run:
         return self._distributed[folder]
 
 
-def _is_other_archive(found: FileScan) -> bool:
-    """A zip file of anybody: it has no pickle of torch."""
-    return (
-        found.format == "zip"
-        and not found.globals
-        and all(p.kind in _NO_CHECKPOINT and "has no data.pkl" in p.message for p in found.problems)
-    )
+def _has_no_pickle(path: str) -> bool:
+    """Of a zip file of anybody, as far as the names in its directory tell."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - _DIRECTORY))
+        return b".pkl" not in file.read(_DIRECTORY).lower()

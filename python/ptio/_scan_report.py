@@ -108,7 +108,7 @@ class FileScan:
         name = "file" if self.path is None else printable(self.path, 160)
         if self.skipped is not None:
             return f"{name}: skipped, {printable(self.skipped)}"
-        verdict = "ok" if self.ok else "FORBIDDEN" if self.forbidden else "cannot be read"
+        verdict = "ok" if self.ok else "FORBIDDEN" if self.forbidden else "cannot be loaded"
         lines = [f"{name}: {verdict} ({printable(self.description)}, {size(self.size)})"]
         lines += [f"  {problem}" for problem in self.problems]
         lines += [f"  globals: {text}" for text in _globals_text(self.globals)]
@@ -173,7 +173,7 @@ class ScanReport:
         broken = sum(not file.ok and not file.forbidden for file in self.files)
         parts = [f"{count(self.scanned, 'file')} scanned"]
         parts += [f"{bad:,} forbidden"] if bad else []
-        parts += [f"{broken:,} cannot be read"] if broken else []
+        parts += [f"{broken:,} cannot be loaded"] if broken else []
         skipped = len(self.files) - self.scanned
         parts += [f"{skipped:,} skipped"] if skipped else []
         return ", ".join(parts)
