@@ -13,6 +13,7 @@ VERBS = {
     "tree": [["tree", "--values"], ["tree", "--all", "--json"]],
     "inspect": [["inspect", "--all"], ["inspect", "--json"]],
     "verify": [["verify", "--values", "--second-opinion"]],
+    "scan": [["scan", "--strict"], ["scan", "--sarif"], ["scan", "--json"]],
     "report": [["report", "--force", "-o", "page.html"]],
     "extract": [["extract", "--force", "-o", "arrays.npz"]],
 }

@@ -73,7 +73,7 @@ def path(save):
     return save(obj, "model.pt")
 
 
-@pytest.mark.parametrize("verb", ["ls", "inspect", "verify"])
+@pytest.mark.parametrize("verb", ["ls", "inspect", "verify", "scan"])
 def test_json_of_a_file(told, path, verb):
     check(told(verb, path), shapes()[verb])
 
@@ -89,6 +89,16 @@ def test_json_of_a_damaged_file(told, path):
     found = told("inspect", path)
     assert found["problems"] and found["hints"]
     check(found, shapes()["inspect"])
+
+
+def test_json_of_a_scan_that_finds_something(told, path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-22] + b"\0" * 22)
+    assert told("scan", path)["problems"]
+    path.write_bytes(data[:-2] + b"\5\0" + b"extra")
+    found = told("scan", path)
+    assert found["notes"] and found["unreferenced"] and found["globals"]
+    check(found, shapes()["scan"])
 
 
 def test_json_of_tree(told, path):

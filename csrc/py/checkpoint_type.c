@@ -374,6 +374,8 @@ static PyMethodDef checkpoint_methods[] = {
      PyDoc_STR("member($self, name, /)\n--\n\nWhere a member that is not compressed is in the file.")},
     {"read_member", (PyCFunction)ptio_checkpoint_read_member, METH_VARARGS,
      PyDoc_STR("read_member($self, name, limit, /)\n--\n\nThe bytes of a small member.")},
+    {"gaps", (PyCFunction)ptio_checkpoint_gaps, METH_NOARGS,
+     PyDoc_STR("gaps($self)\n--\n\nBytes that belong to no member.")},
     {"locate", (PyCFunction)ptio_checkpoint_locate, METH_NOARGS,
      PyDoc_STR("locate($self)\n--\n\nFinds the offsets of all members.")},
     {"second_opinion", (PyCFunction)ptio_checkpoint_second_opinion, METH_NOARGS,

@@ -63,3 +63,29 @@ PyObject *ptio_checkpoint_read_member(ptio_checkpoint_object *self, PyObject *ar
     ptio_block_unref(block);
     return result;
 }
+
+static int append_gap(PyObject *list, uint64_t from, uint64_t to) {
+    if (from >= to) return 0;
+    PyObject *gap = Py_BuildValue("KK", (unsigned long long)from, (unsigned long long)(to - from));
+    int status = gap == NULL ? -1 : PyList_Append(list, gap);
+    Py_XDECREF(gap);
+    return status;
+}
+
+/* [(offset, size)] of what stands behind members whose headers are proven and belongs to none;
+ * last what is behind the directory: the end records and the comment. */
+PyObject *ptio_checkpoint_gaps(ptio_checkpoint_object *self, PyObject *unused) {
+    const ptio_checkpoint *c = &self->checkpoint;
+    const ptio_zip_index *index = &c->index;
+    (void)unused;
+    PyObject *list = PyList_New(0);
+    if (c->format != PTIO_FORMAT_ZIP || index->count == 0) return list;
+    for (uint32_t i = 0; list != NULL && i < index->count; i++) {
+        const ptio_record *record = &index->records[i];
+        if (record->data != 0 && append_gap(list, ptio_zip_record_end(index, i), record->limit) < 0)
+            Py_CLEAR(list);
+    }
+    if (list != NULL && append_gap(list, index->directory_offset + index->directory_size, c->file_size) < 0)
+        Py_CLEAR(list);
+    return list;
+}

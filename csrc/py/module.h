@@ -286,6 +286,7 @@ PyObject *ptio_checkpoint_place(ptio_checkpoint_object *self, PyObject *node);
 PyObject *ptio_checkpoint_gather(ptio_checkpoint_object *self, PyObject *args);
 PyObject *ptio_checkpoint_advise(ptio_checkpoint_object *self, PyObject *args);
 PyObject *ptio_checkpoint_member(ptio_checkpoint_object *self, PyObject *name);
+PyObject *ptio_checkpoint_gaps(ptio_checkpoint_object *self, PyObject *unused);
 PyObject *ptio_checkpoint_read_member(ptio_checkpoint_object *self, PyObject *args);
 /* checkpoint_type.c: around work that reads the file and changes the index, without the GIL. */
 int ptio_checkpoint_begin(ptio_checkpoint_object *self);

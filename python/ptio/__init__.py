@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ptio._repair import RepairReport, repair
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
+    from ptio._scan import scan
+    from ptio._scan_report import FileScan, ScanReport
     from ptio._slim import SlimReport, slim
     from ptio._state_dict import load_state_dict
     from ptio._types import (
@@ -61,17 +63,20 @@ __all__ = [
     "open",
     "repair",
     "save",
+    "scan",
     "slim",
     "verify",
     # what they take and give back
     "Checkpoint",
     "ConvertReport",
     "Deferred",
+    "FileScan",
     "Inspection",
     "Limits",
     "MergeReport",
     "Problem",
     "RepairReport",
+    "ScanReport",
     "SlimReport",
     "TensorInfo",
     "VerifyReport",
@@ -114,6 +119,9 @@ _LAZY = {
     "Problem": "ptio._report",
     "VerifyReport": "ptio._report",
     "save": "ptio._save",
+    "scan": "ptio._scan",
+    "FileScan": "ptio._scan_report",
+    "ScanReport": "ptio._scan_report",
     "slim": "ptio._slim",
     "SlimReport": "ptio._slim",
     "load_state_dict": "ptio._state_dict",

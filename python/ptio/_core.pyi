@@ -128,6 +128,8 @@ class Checkpoint:
     def tensors(
         self, composites: bool, /
     ) -> list[TensorInfo]: ...  # a sparse or nested tensor as one, or its parts
+    def gaps(self) -> list[tuple[int, int]]: ...  # offset, size: between members (of those that
+    # are located), and last the end records with the comment
     def locate(self) -> None: ...  # the offsets of all members, as far as their headers are sound
     def second_opinion(self) -> None: ...  # raises what libzip sees otherwise
     def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]: ...  # that are no tensors

@@ -15,7 +15,7 @@ from ptio._source import display_path, is_path, open_source
 if TYPE_CHECKING:
     from ptio._containers._index import Index
 
-__all__ = ["Checked", "Container", "Options", "Tick", "is_other", "open_container"]
+__all__ = ["Checked", "Container", "Options", "Tick", "container_of", "is_other", "open_container"]
 
 # Why the core does not read a file by itself, where somebody here may.
 _OTHERS = (
@@ -52,7 +52,7 @@ def open_file(f: Any, options: Options, *, index: bool = True) -> Container:
     path = display_path(f)
     source = open_source(f, options.mmap)
     try:
-        return _open(source, options, path, os.fsdecode(f) if index and is_path(f) else None)
+        return container_of(source, options, path, os.fsdecode(f) if index and is_path(f) else None)
     except Error as e:
         if e.path is None:
             e.path = path
@@ -61,7 +61,8 @@ def open_file(f: Any, options: Options, *, index: bool = True) -> Container:
         source.close()
 
 
-def _open(source: Source, options: Options, path: str | None, name: str | None) -> Container:
+def container_of(source: Source, options: Options, path: str | None, name: str | None) -> Container:
+    """What is in a source. `name`: of the file, which may be the index of shards; else None."""
     kind, words = sniff(source)
     if kind == "safetensors":
         from ptio._containers._safetensors import Safetensors

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -241,6 +241,10 @@ class Distributed:
         self._archives.close()
 
 
+class HasTensors(Protocol):
+    def tensors(self) -> list[TensorInfo]: ...
+
+
 class Archives:
     """The archives inside the files of a directory. Any thread may use it."""
 
@@ -287,7 +291,7 @@ class Archives:
             yield archive, self.require_chunk(archive, item, chunk)
 
     @staticmethod
-    def require_chunk(archive: Pickled, item: TensorItem, chunk: Chunk) -> TensorInfo:
+    def require_chunk(archive: HasTensors, item: TensorItem, chunk: Chunk) -> TensorInfo:
         """The only tensor of an archive, which is what the metadata says of the chunk."""
         rows = archive.tensors()
         if len(rows) != 1 or rows[0].path != () or rows[0].kind != "tensor":

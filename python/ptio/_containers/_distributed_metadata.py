@@ -32,7 +32,7 @@ from ptio._types import Opaque, TorchDtype
 
 _METADATA = "torch.distributed.checkpoint.metadata"
 _OLD = "torch.distributed._shard.sharded_tensor.metadata"
-_ALLOWED = (
+ALLOWED = (
     *(
         f"{_METADATA}.{name}"
         for name in (
@@ -104,7 +104,7 @@ def read_metadata(source: Source, options: Options, path: str) -> Contents:
     limits = options.limits or Limits()
     options = replace(
         options,
-        allow=(*(a for a in options.allow if isinstance(a, str)), *_ALLOWED),
+        allow=(*(a for a in options.allow if isinstance(a, str)), *ALLOWED),
         framework="numpy",
     )
     container = Pickled(source, options, path=path)

@@ -6,6 +6,7 @@ No code is run. A ScriptModule is a call that names its own two pickles below .d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ptio._containers._base import Options
@@ -19,16 +20,20 @@ _SCRIPTS = ".data/ts_code/"
 _STORAGES = ".data/"
 
 
-def open_package(index: Index, options: Options) -> Parts:
+def pickles(index: Index, options: Options) -> Iterator[tuple[tuple[str, str, str], Options]]:
+    """Its pickles: where each and its storages are, and how it is read."""
     options = replace(options, allow=(*options.allow, _SCRIPTED))
     scripts = replace(options, allow=(*options.allow, *ALWAYS))
-    with closing_all() as parts:
-        for name in index.sizes:
-            if not name.endswith(".pkl"):
-                continue
+    for name in index.sizes:
+        if name.endswith(".pkl"):
             scripted = name.startswith(_SCRIPTS)
             members = (name, _STORAGES, "" if scripted else ".storage")
-            rules = scripts if scripted else options
+            yield members, scripts if scripted else options
+
+
+def open_package(index: Index, options: Options) -> Parts:
+    with closing_all() as parts:
+        for members, rules in pickles(index, options):
             part = Pickled(index.whole(), rules, path=index.path, members=members)
-            parts.append(((name,), part))
+            parts.append(((members[0],), part))
         return Parts("package", parts, index=index)

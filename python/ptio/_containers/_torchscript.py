@@ -7,6 +7,7 @@ that the code mentions. Their classes are those of the code in the archive.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ptio._containers._base import Options
@@ -36,12 +37,17 @@ ALWAYS = (
 )
 
 
-def open_torchscript(index: Index, options: Options) -> Parts:
+def pickles(index: Index, options: Options) -> Iterator[tuple[tuple[str, str, str], Options]]:
+    """Its pickles: where each and its storages are, and how it is read."""
     options = replace(options, allow=(*options.allow, *ALWAYS))
+    for name in ("data", "constants"):
+        if f"{name}.pkl" in index.sizes:
+            yield (f"{name}.pkl", f"{name}/", ""), options
+
+
+def open_torchscript(index: Index, options: Options) -> Parts:
     with closing_all() as parts:
-        for name in ("data", "constants"):
-            if f"{name}.pkl" in index.sizes:
-                members = (f"{name}.pkl", f"{name}/", "")
-                part = Pickled(index.whole(), options, path=index.path, members=members)
-                parts.append(((name,), part))
+        for members, rules in pickles(index, options):
+            part = Pickled(index.whole(), rules, path=index.path, members=members)
+            parts.append(((members[0].removesuffix(".pkl"),), part))
         return Parts("torchscript", parts, index=index)

@@ -22,6 +22,7 @@ VERBS = {
     "tree": "show the nested structure",
     "inspect": "say what a file is, and what is wrong with it",
     "verify": "check structure and checksums",
+    "scan": "say which files hold what no checkpoint may",
     "diff": "say what differs between two checkpoints",
     "extract": "write tensors as NumPy files",
     "repair": "write what is intact in a damaged file into a new one",
