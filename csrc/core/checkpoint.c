@@ -238,14 +238,23 @@ ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_c
     return open_archive(source, options, file, out, err);
 }
 
+/* Where that fails, records may still have no place, so nobody may have them. */
+static ptio_status open_legacy(const ptio_source *source, const ptio_checkpoint_options *options,
+                               ptio_file_kind kind, ptio_checkpoint *out, ptio_error *err) {
+    ptio_status status = kind == PTIO_FILE_LEGACY_TAR ? ptio_tar_open(source, options, out, err)
+                                                      : ptio_legacy_open(source, options, out, err);
+    if (status != PTIO_OK) ptio_zip_index_free(&out->index);
+    return status;
+}
+
 ptio_status ptio_checkpoint_open(const ptio_source *source, const ptio_checkpoint_options *options,
                                  ptio_checkpoint *out, ptio_error *err) {
     ptio_sniffed file;
     PTIO_TRY(begin(source, options, out, &file, err));
     out->swap = machine_is_big_endian(); /* unless the file says that it is big-endian, too */
     bool parts = options->members.parts != NULL;
-    if (file.kind == PTIO_FILE_LEGACY_TAR && !parts) return ptio_tar_open(source, options, out, err);
-    if (file.kind == PTIO_FILE_LEGACY_PICKLE && !parts) return ptio_legacy_open(source, options, out, err);
+    bool legacy = file.kind == PTIO_FILE_LEGACY_TAR || file.kind == PTIO_FILE_LEGACY_PICKLE;
+    if (legacy && !parts) return open_legacy(source, options, file.kind, out, err);
     if (parts)
         PTIO_TRY(open_parts(source, &options->members, out, err));
     else if (file.kind == PTIO_FILE_BARE_PICKLE)
