@@ -8,6 +8,8 @@ import attacks
 import ptio
 import pytest
 
+pytestmark = pytest.mark.slow
+
 VERBS = {
     "ls": [["ls"], ["ls", "--json"]],
     "tree": [["tree", "--values"], ["tree", "--all", "--json"]],

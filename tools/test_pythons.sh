@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs ptio as a user would, from source, on other Pythons, and runs the tests that need no
-# torch.   Usage: test_pythons.sh [VERSION...]; a version that is not on this machine is skipped.
+# torch and are not slow.   Usage: test_pythons.sh [VERSION...]; a version that is not on this machine is skipped.
 # Python 3.10 gets the oldest NumPy and ml_dtypes that pyproject.toml allows.
 set -euo pipefail
 
@@ -32,5 +32,5 @@ for version in "$@"; do
     if [ "$version" = 3.10 ]; then
         "$venv/bin/pip" -q install "numpy==1.23.*" "ml_dtypes==0.5.0"
     fi
-    "$venv/bin/python" -m pytest -p no:cacheprovider -q -m "not torch" -n logical --maxprocesses 8 --dist worksteal
+    "$venv/bin/python" -m pytest -p no:cacheprovider -q -m "not torch and not slow" -n logical --maxprocesses 8 --dist worksteal
 done
