@@ -18,22 +18,6 @@ HOSTILE = "\x1b[2J\nok: fine\u202e" + "x" * 300
 
 
 @pytest.fixture
-def ptio_command(capsys):
-    """Runs the command in this process; returns (status, stdout, stderr)."""
-    from ptio.cli import main
-
-    def run(*arguments):
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def path(save):
     weight = checkpoints.tensor("float32", list(range(6)), (2, 3))
     moment = checkpoints.tensor("float32", [1.0, 2.0])

@@ -150,22 +150,6 @@ def test_time_grows_with_the_file_only(kind):
 
 
 @pytest.fixture
-def ptio_command(capsys):
-    """Runs the command in this process; returns (status, stdout, stderr)."""
-    from ptio.cli import main
-
-    def run(*arguments):
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "model.pt"
     ptio.save({"a": np.arange(3), "b": np.ones(2), "n": 1}, path)

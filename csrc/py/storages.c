@@ -58,9 +58,7 @@ static ptio_status allocate(const ptio_checkpoint *c, ptio_loaded *loaded, ptio_
 
 /* The storage of a node that needs one: a view is read with its root. */
 static void want(const ptio_checkpoint *c, ptio_loaded *loaded, const ptio_node *node) {
-    uint32_t number = node->kind == PTIO_N_STORAGE  ? node->a
-                      : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage
-                                                    : PTIO_NO_STORAGE;
+    uint32_t number = ptio_storage_of_node(c, node);
     if (number == PTIO_NO_STORAGE) return;
     uint32_t root = c->storages[number].root;
     const ptio_storage *storage = &c->storages[root];
@@ -79,9 +77,7 @@ static void want(const ptio_checkpoint *c, ptio_loaded *loaded, const ptio_node 
 
 /* Whether the storage of a node is a view of another one. */
 static bool is_in_view(const ptio_checkpoint *c, const ptio_node *node) {
-    uint32_t number = node->kind == PTIO_N_STORAGE  ? node->a
-                      : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage
-                                                    : PTIO_NO_STORAGE;
+    uint32_t number = ptio_storage_of_node(c, node);
     return number != PTIO_NO_STORAGE && c->storages[number].root != number;
 }
 
@@ -108,8 +104,7 @@ static ptio_status choose(const ptio_checkpoint *c, bool without_data, ptio_load
 static void swap_all(const ptio_checkpoint *c, const ptio_loaded *loaded) {
     const ptio_node *nodes = c->graph.nodes;
     if (loaded->single) {
-        const ptio_node *node = &nodes[loaded->part.refs[0]];
-        uint32_t number = node->kind == PTIO_N_STORAGE ? node->a : c->tensors[node->a].storage;
+        uint32_t number = ptio_storage_of_node(c, &nodes[loaded->part.refs[0]]);
         ptio_swap_items(loaded->wanted->bytes, c->storages[number].bytes, c->storages[number].swap_bytes);
         return;
     }

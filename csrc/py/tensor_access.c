@@ -19,9 +19,7 @@ static int find_storage(const ptio_checkpoint_object *self, PyObject *number, co
     if (ptio_checkpoint_node(self, number, &ref) < 0) return -1;
     const ptio_node *node = &c->graph.nodes[ptio_follow(&c->graph, ref)];
     *tensor = node->kind == PTIO_N_TENSOR ? &c->tensors[node->a] : NULL;
-    uint32_t storage = node->kind == PTIO_N_STORAGE ? node->a
-                       : *tensor != NULL            ? (*tensor)->storage
-                                                    : PTIO_NO_STORAGE;
+    uint32_t storage = ptio_storage_of_node(c, node);
     if (storage == PTIO_NO_STORAGE || c->storages[storage].record == PTIO_NO_RECORD) {
         PyErr_SetString(PyExc_ValueError, "this tensor has no bytes in the file");
         return -1;
