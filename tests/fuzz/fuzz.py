@@ -1,0 +1,364 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds and runs the fuzz targets. Needs clang with libFuzzer; see README.md."""
+
+import argparse
+import concurrent.futures
+import csv
+import datetime
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CORE = ROOT / "csrc" / "core"
+CORPUS = HERE / "corpus"  # one archive of inputs for each target
+LOG = HERE / "campaign.tsv"
+COLUMNS = ("date", "commit", "target", "sanitizer", "seconds", "executions", "edges", "failures")
+CORE_TARGETS = sorted(
+    path.stem[len("fuzz_") :] for path in HERE.glob("fuzz_*.c") if "glue" not in path.stem
+)
+SHARED = ("harness", "prove", "use", "archive", "same")
+SANITIZERS = {
+    "address": "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer",
+    "memory": "-fsanitize=memory -fno-sanitize-recover=all -fno-omit-frame-pointer",
+    "coverage": "-fprofile-instr-generate -fcoverage-mapping",
+}
+WRAPPED_FOR_MEMORY = (
+    *("zip_error_init", "zip_error_set", "zip_error_strerror", "zip_stat_init", "zip_stat_index"),
+    *("zip_fread", "zip_source_function_create", "zip_open_from_source", "zip_fopen_index"),
+)
+# What one input of a few KiB may cost. The sanitizers' own memory comes on top of the core's.
+LIMITS = ["-timeout=1", "-rss_limit_mb=1024", "-malloc_limit_mb=80"]
+# Executions that the campaign aims at, in all: more where an input takes microseconds.
+GOALS = {"zip_index": 12_000_000, "pickle": 13_000_000, "objects": 7_000_000, "tar": 5_000_000}
+GOALS |= {"legacy": 5_000_000, "roundtrip": 6_000_000, "file": 4_000_000, "salvage": 2_100_000}
+GOALS |= {"glue": 2_100_000}
+SLICE = 60  # seconds
+LENGTHS = {"file": 16384, "salvage": 16384, "zip_index": 8192, "tar": 16384}
+
+
+def clang():
+    found = os.environ.get("FUZZ_CC") or shutil.which("clang")
+    if found is None:
+        sys.exit("fuzz.py: there is no clang; Debian and Ubuntu have it in the package clang")
+    return found
+
+
+def run(*command, **options):
+    return subprocess.run([str(part) for part in command], check=True, **options)
+
+
+# --- building -----------------------------------------------------------------------------------
+
+
+def build(sanitizer, out, targets=CORE_TARGETS):
+    """The targets, as out/NAME."""
+    out.mkdir(parents=True, exist_ok=True)
+    fuzzing = "-fsanitize=fuzzer-no-link" if sanitizer != "coverage" else ""
+    flags = (
+        f"-std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -pthread {SANITIZERS[sanitizer]} {fuzzing}"
+    )
+    flags = [*flags.split(), "-iquote", CORE, "-iquote", HERE]
+    sources = [*sorted(CORE.glob("*.c")), *(HERE / f"{name}.c" for name in SHARED)]
+    if sanitizer == "memory":
+        sources.append(HERE / "msan_libraries.c")
+    mains = [HERE / f"fuzz_{target}.c" for target in targets]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = [pool.submit(_compile, source, out, flags) for source in [*sources, *mains]]
+        objects = [job.result() for job in jobs]
+        shared = objects[: len(sources)]
+        linked = [
+            pool.submit(_link, sanitizer, shared, main, out / target)
+            for main, target in zip(objects[len(sources) :], targets, strict=True)
+        ]
+        for job in linked:
+            job.result()
+
+
+def _compile(source, out, flags):
+    made = out / f"{source.stem}.o"
+    run(clang(), *flags, "-c", source, "-o", made)
+    return made
+
+
+def _link(sanitizer, shared, main, program):
+    flags = SANITIZERS[sanitizer].split() + ["-fsanitize=fuzzer", "-Wl,--wrap=getentropy"]
+    if sanitizer == "memory":
+        flags += [f"-Wl,--wrap={name}" for name in WRAPPED_FOR_MEMORY]
+    run(clang(), *flags, *shared, main, "-lzip", "-lz", "-ldeflate", "-lpthread", "-o", program)
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def dictionary(path):
+    """Opcodes, allowed names and signatures, from the core's own tables."""
+    words = {
+        b"PK\x01\x02",
+        b"PK\x03\x04",
+        b"PK\x05\x06",
+        b"PK\x06\x06",
+        b"PK\x06\x07",
+        b"PK\x07\x08",
+    }
+    words |= {
+        bytes([int(code, 16)])
+        for code in re.findall(r"OPCODE\((0x..)", (CORE / "opcodes.def").read_text())
+    }
+    for module, name in re.findall(
+        r'GLOBAL\("([^"]*)", "([^"]*)"', (CORE / "globals.def").read_text()
+    ):
+        words.add(f"c{module}\n{name}\n".encode())
+        words |= {bytes([0x8C, len(part)]) + part.encode() for part in (module, name)}
+    words |= {
+        b"storage",
+        b"cpu",
+        b"data.pkl",
+        b"data/",
+        b"byteorder",
+        b"little",
+        b"big",
+        b"version",
+    }
+    words |= {(1 << bits).to_bytes(8, "little") for bits in (15, 16, 31, 32, 62, 63)} | {
+        b"\xff" * 8
+    }
+    lines = ("".join(f"\\x{byte:02x}" for byte in word) for word in sorted(words))
+    path.write_text("".join(f'"{line}"\n' for line in lines))
+
+
+def unpack(target, folder):
+    """The committed inputs of a target, as files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = CORPUS / f"{target}.zip"
+    if stored.exists():
+        with zipfile.ZipFile(stored) as archive:
+            for name in archive.namelist():
+                (folder / Path(name).name).write_bytes(archive.read(name))
+
+
+def pack(target, folder):
+    CORPUS.mkdir(exist_ok=True)
+    with zipfile.ZipFile(
+        CORPUS / f"{target}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9
+    ) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.writestr(
+                zipfile.ZipInfo(path.name, (1980, 1, 1, 0, 0, 0)),
+                path.read_bytes(),
+                zipfile.ZIP_DEFLATED,
+            )
+
+
+# --- running ----------------------------------------------------------------------------------------
+
+
+def environment(folder):
+    return {
+        **os.environ,
+        "ASAN_OPTIONS": "quarantine_size_mb=1:malloc_context_size=2:detect_leaks=1:handle_abort=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "MSAN_OPTIONS": "handle_abort=1",
+        "LLVM_PROFILE_FILE": str(folder / "%p.profraw"),
+    }
+
+
+def fuzz(target, program, work, seconds, options=()):
+    """Fuzzes for so long; returns (executions, edges, failures)."""
+    corpus, findings = work / "corpus" / target, work / "findings" / target
+    findings.mkdir(parents=True, exist_ok=True)
+    if not corpus.exists():
+        unpack(target, corpus)
+    dictionary(work / "dictionary")
+    before = set(findings.iterdir())
+    command = [program, corpus, f"-artifact_prefix={findings}/", f"-dict={work / 'dictionary'}"]
+    command += [*LIMITS, f"-max_len={LENGTHS.get(target, 4096)}", f"-max_total_time={seconds}"]
+    command += ["-print_final_stats=1", "-entropic=0", *options]
+    done = subprocess.run(
+        [str(part) for part in command], stderr=subprocess.PIPE, env=environment(work)
+    )
+    text = done.stderr.decode(errors="replace")
+    executions = re.findall(r"stat::number_of_executed_units: +(\d+)", text)
+    edges = re.findall(r"cov: (\d+)", text)
+    new = sorted(set(findings.iterdir()) - before)
+    if done.returncode != 0 or new:
+        print(text[-6000:], file=sys.stderr)
+        print("fuzz.py: failing inputs:", *new or ["none was kept"], file=sys.stderr)
+    count = int(executions[-1]) if executions else 0
+    return count, int(edges[-1]) if edges else 0, max(len(new), int(done.returncode != 0))
+
+
+def replay(target, program, work):
+    """Every committed input once. Returns whether all was well."""
+    folder = work / "replay" / target
+    unpack(target, folder)
+    inputs = sorted(folder.iterdir())
+    if not inputs:
+        print(f"{target}: no inputs are stored")
+        return False
+    done = subprocess.run(
+        [str(program), *LIMITS, "-runs=0", str(folder)],
+        stderr=subprocess.PIPE,
+        env=environment(work),
+    )
+    print(f"{target}: {len(inputs)} stored inputs, {'fine' if done.returncode == 0 else 'FAILED'}")
+    if done.returncode != 0:
+        print(done.stderr.decode(errors="replace")[-6000:], file=sys.stderr)
+    return done.returncode == 0
+
+
+def read_log():
+    if not LOG.exists():
+        return []
+    with LOG.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def note(target, sanitizer, seconds, found):
+    """Adds counts to the campaign's log: one line for each day, commit, target and sanitizer."""
+    commit = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT, capture_output=True, text=True)
+    key = (datetime.date.today().isoformat(), commit.stdout.strip(), target, sanitizer)
+    rows = {tuple(row[name] for name in COLUMNS[:4]): row for row in read_log()}
+    row = rows.setdefault(key, dict(zip(COLUMNS, (*key, 0, 0, 0, 0), strict=True)))
+    executions, edges, failures = found
+    row["seconds"] = int(row["seconds"]) + seconds
+    row["executions"] = int(row["executions"]) + executions
+    row["edges"] = max(int(row["edges"]), edges)
+    row["failures"] = int(row["failures"]) + failures
+    with LOG.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+
+
+def executions_of(target, rows):
+    return sum(int(row["executions"]) for row in rows if row["target"] == target)
+
+
+def totals():
+    """Prints what the log adds up to, as a Markdown table."""
+    rows = read_log()
+    print("| target | executions | of these with MemorySanitizer | hours | failures |")
+    print("|---|---:|---:|---:|---:|")
+    for target in [*sorted({row["target"] for row in rows}), None]:
+        mine = [row for row in rows if target in (None, row["target"])]
+        count = sum(int(row["executions"]) for row in mine)
+        memory = sum(int(row["executions"]) for row in mine if row["sanitizer"] == "memory")
+        hours = sum(float(row["seconds"]) for row in mine) / 3600
+        failures = sum(int(row["failures"]) for row in mine)
+        print(f"| {target or 'all'} | {count:,} | {memory:,} | {hours:.1f} | {failures} |")
+
+
+# --- commands -----------------------------------------------------------------------------------------
+
+
+def program_of(arguments, sanitizer, target):
+    folder = arguments.work / sanitizer
+    program = folder / target
+    if target == "glue":
+        if not program.exists():
+            run(HERE / "build_glue.sh", folder)
+    elif not program.exists() or arguments.rebuild:
+        build(sanitizer, folder, [target])
+    return program
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "fuzz", help="where all goes")
+    parser.add_argument("--sanitizer", choices=["address", "memory"], default="address")
+    parser.add_argument("--rebuild", action="store_true")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run", help="fuzz one target, or all in turn")
+    one.add_argument("target", choices=[*CORE_TARGETS, "glue", "all"])
+    one.add_argument("seconds", type=int)
+    one.add_argument("--log", action="store_true", help="add the counts to campaign.tsv")
+    long = commands.add_parser("campaign", help="fuzz what is furthest behind, in turn, and log it")
+    long.add_argument("minutes", type=float)
+    commands.add_parser("build", help="build all targets")
+    commands.add_parser("replay", help="run every stored input once")
+    commands.add_parser("totals", help="what the campaign's log adds up to")
+    commands.add_parser("store", help="reduce the inputs found so far and store them")
+    arguments = parser.parse_args()
+    sys.exit(globals()[f"do_{arguments.command}"](arguments))
+
+
+def do_build(arguments):
+    build(arguments.sanitizer, arguments.work / arguments.sanitizer)
+
+
+def do_run(arguments):
+    targets = [*CORE_TARGETS, "glue"] if arguments.target == "all" else [arguments.target]
+    failures = 0
+    for target in targets:
+        program = program_of(arguments, arguments.sanitizer, target)
+        found = fuzz(target, program, arguments.work, arguments.seconds)
+        print(
+            f"{target}: {found[0]:,} executions, {found[1]} edges, {found[2]} failures", flush=True
+        )
+        if arguments.log:
+            note(target, arguments.sanitizer, arguments.seconds, found)
+        failures += found[2]
+    return failures > 0
+
+
+def do_campaign(arguments):
+    """Every fourth slice is one with MemorySanitizer, where there is such a build."""
+    end = time.monotonic() + 60 * arguments.minutes
+    failures = turn = 0
+    while time.monotonic() < end:
+        turn += 1
+        rows = read_log()
+        target = min(GOALS, key=lambda name: executions_of(name, rows) / GOALS[name])
+        sanitizer = "memory" if turn % 4 == 0 and target != "glue" else "address"
+        program = program_of(arguments, sanitizer, target)
+        found = fuzz(target, program, arguments.work, SLICE)
+        note(target, sanitizer, SLICE, found)
+        print(f"{target}, {sanitizer}: {found[0]:,} executions, {found[2]} failures", flush=True)
+        failures += found[2]
+    return failures > 0
+
+
+def do_replay(arguments):
+    do_build(arguments)
+    return not all(
+        [replay(t, arguments.work / arguments.sanitizer / t, arguments.work) for t in CORE_TARGETS]
+    )
+
+
+def do_totals(_):
+    totals()
+
+
+def do_store(arguments):
+    for target in CORE_TARGETS:
+        found, reduced = arguments.work / "corpus" / target, arguments.work / "reduced" / target
+        if not found.exists():
+            continue
+        shutil.rmtree(reduced, ignore_errors=True)
+        reduced.mkdir(parents=True)
+        program = program_of(arguments, "address", target)
+        run(
+            program,
+            "-merge=1",
+            *LIMITS,
+            reduced,
+            found,
+            env=environment(arguments.work),
+            stderr=subprocess.DEVNULL,
+        )
+        pack(target, reduced)
+        print(
+            f"{target}: {len(list(found.iterdir()))} inputs, {len(list(reduced.iterdir()))} stored"
+        )
+
+
+if __name__ == "__main__":
+    main()
