@@ -95,7 +95,7 @@ def _link(sanitizer, shared, main, program):
     run(clang(), *flags, *shared, main, "-lzip", "-lz", "-ldeflate", "-lpthread", "-o", program)
 
 
-# --- inputs ---------------------------------------------------------------------------------------
+# --- inputs -------------------------------------------------------------------------------------
 
 
 def dictionary(path):
@@ -157,7 +157,7 @@ def pack(target, folder):
             )
 
 
-# --- running ----------------------------------------------------------------------------------------
+# --- running ------------------------------------------------------------------------------------
 
 
 def environment(folder):
@@ -256,7 +256,7 @@ def totals():
         print(f"| {target or 'all'} | {count:,} | {memory:,} | {hours:.1f} | {failures} |")
 
 
-# --- commands -----------------------------------------------------------------------------------------
+# --- commands -----------------------------------------------------------------------------------
 
 
 def program_of(arguments, sanitizer, target):
@@ -328,9 +328,9 @@ def do_campaign(arguments):
 
 def do_replay(arguments):
     do_build(arguments)
-    return not all(
-        [replay(t, arguments.work / arguments.sanitizer / t, arguments.work) for t in CORE_TARGETS]
-    )
+    programs = arguments.work / arguments.sanitizer
+    fine = [replay(target, programs / target, arguments.work) for target in CORE_TARGETS]
+    return not all(fine)
 
 
 def do_totals(_):

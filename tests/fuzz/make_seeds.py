@@ -5,6 +5,7 @@
 make_seeds.py FOLDER        FOLDER/TARGET/... ; with torch installed there are more
 """
 
+import contextlib
 import io
 import struct
 import sys
@@ -93,10 +94,8 @@ def files():
         for protocol in (0, 2, 4):
             yield checkpoints.save(obj, protocol=protocol)
             yield legacy_files.save(obj, protocol)
-        try:
-            yield tar_files.save(obj)
-        except (KeyError, TypeError, AttributeError):
-            pass  # torch 0.1 did not have that dtype
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            yield tar_files.save(obj)  # torch 0.1 did not have every dtype
     yield from torch_files()
     for attack in attacks.load_all():
         for _, data in attack.files():
