@@ -5,12 +5,16 @@
 #   PTIO_TORCH_INDEX=URL    package index to take torch from (its CPU build is much smaller)
 #   REQUIRE_TORCH=1         fail where tests would be skipped because torch is missing
 #   PYTEST_ARGS="-k zip"    extra arguments for pytest
+#   TARGET=pickle TIME=60    what to fuzz (see tests/fuzz/README.md), for how many seconds
 #   PYTEST_WORKERS=1        processes that run the Python tests; as many as CPUs if not given
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= logical
+TARGET ?= all
+TIME ?= 10
+SANITIZER ?= address
 PYTEST_PARALLEL = -n $(PYTEST_WORKERS) --maxprocesses 8 --dist worksteal
 export PTIO_TORCH_INDEX REQUIRE_TORCH
 
@@ -19,7 +23,7 @@ PACKAGING := setup.py pyproject.toml
 C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-large ctest asan lint bench dist clean
+.PHONY: help setup demo test test-large ctest asan fuzz fuzz-replay lint bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +45,13 @@ ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
 
 asan: $(VENV)/.built $(VENV)/.tests ## both suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	tools/asan.sh $(PY) $(PYTEST_PARALLEL) $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.clang ## fuzz one target, or all: make fuzz TARGET=pickle TIME=60 [SANITIZER=memory]
+	tests/fuzz/fuzz.py --sanitizer $(SANITIZER) --rebuild run $(TARGET) $(TIME)
+
+fuzz-replay: $(VENV)/.clang ## every stored fuzzing input once, under two sanitizers
+	tests/fuzz/fuzz.py --sanitizer address replay
+	tests/fuzz/fuzz.py --sanitizer memory replay
 
 lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sources
 	$(VENV)/bin/ruff check
@@ -67,6 +78,10 @@ clean: ## everything that was made here, the virtual environments too
 $(VENV)/.system: tools/system_packages.sh
 	tools/system_packages.sh $(PYTHON)
 	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/.clang: | $(VENV)/.system
+	tools/system_packages.sh $(PYTHON) fuzz
+	@touch $@
 
 $(VENV)/.python: | $(VENV)/.system
 	$(PYTHON) -m venv $(VENV)
