@@ -142,8 +142,10 @@ uint64_t ptio_graph_bytes(const ptio_graph *graph);
 
 /* The bytes of a STR, BYTES, BYTEARRAY, PY2_STR, BIG_* or GLOBAL node. */
 static inline const uint8_t *ptio_text(const ptio_graph *graph, const ptio_node *node) {
-    return node->text < graph->pickle_size ? graph->pickle + node->text
-                                           : graph->unescaped + (node->text - graph->pickle_size);
+    if (node->text < graph->pickle_size) return graph->pickle + node->text;
+    /* Empty text at the end of a pickle where nothing was unescaped. */
+    if (graph->unescaped == NULL) return graph->pickle + graph->pickle_size;
+    return graph->unescaped + (node->text - graph->pickle_size);
 }
 
 static inline bool ptio_is_fill(const ptio_node *node) {

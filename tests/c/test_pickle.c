@@ -291,6 +291,7 @@ static void streams_without_an_end(void) {
         BROKEN("", "N", PICKLE_MALFORMED, "P1.end", "ends without STOP"),
         BROKEN("N", "0", PICKLE_MALFORMED, "P1.end", "ends without STOP"),
         BROKEN("\x95\x01\0\0\0\0\0\0\0", "N", PICKLE_MALFORMED, "P1.end", "ends without STOP"),
+        BROKEN("", "\x8c\0", PICKLE_MALFORMED, "P1.end", "ends without STOP"), /* its text has no address */
     };
     PARSE_BROKEN(cases);
 }
