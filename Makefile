@@ -46,12 +46,12 @@ ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
 asan: $(VENV)/.built $(VENV)/.tests ## both suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	tools/asan.sh $(PY) $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.clang ## fuzz one target, or all: make fuzz TARGET=pickle TIME=60 [SANITIZER=memory]
-	tests/fuzz/fuzz.py --sanitizer $(SANITIZER) --rebuild run $(TARGET) $(TIME)
+fuzz: $(VENV)/.clang $(VENV)/.built ## fuzz one target, or all: make fuzz TARGET=pickle TIME=60 [SANITIZER=memory]
+	$(PY) tests/fuzz/fuzz.py --sanitizer $(SANITIZER) --rebuild run $(TARGET) $(TIME)
 
-fuzz-replay: $(VENV)/.clang ## every stored fuzzing input once, under two sanitizers
-	tests/fuzz/fuzz.py --sanitizer address replay
-	tests/fuzz/fuzz.py --sanitizer memory replay
+fuzz-replay: $(VENV)/.clang $(VENV)/.built ## every stored fuzzing input once, under two sanitizers
+	$(PY) tests/fuzz/fuzz.py --sanitizer address replay
+	$(PY) tests/fuzz/fuzz.py --sanitizer memory replay
 
 lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sources
 	$(VENV)/bin/ruff check

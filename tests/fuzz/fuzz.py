@@ -4,8 +4,6 @@
 
 import argparse
 import concurrent.futures
-import csv
-import datetime
 import os
 import re
 import shutil
@@ -15,12 +13,12 @@ import time
 import zipfile
 from pathlib import Path
 
+import campaign
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CORE = ROOT / "csrc" / "core"
 CORPUS = HERE / "corpus"  # one archive of inputs for each target
-LOG = HERE / "campaign.tsv"
-COLUMNS = ("date", "commit", "target", "sanitizer", "seconds", "executions", "edges", "failures")
 CORE_TARGETS = sorted(
     path.stem[len("fuzz_") :] for path in HERE.glob("fuzz_*.c") if "glue" not in path.stem
 )
@@ -36,10 +34,6 @@ WRAPPED_FOR_MEMORY = (
 )
 # What one input of a few KiB may cost. The sanitizers' own memory comes on top of the core's.
 LIMITS = ["-timeout=1", "-rss_limit_mb=1024", "-malloc_limit_mb=80"]
-# Executions that the campaign aims at, in all: more where an input takes microseconds.
-GOALS = {"zip_index": 12_000_000, "pickle": 13_000_000, "objects": 7_000_000, "tar": 5_000_000}
-GOALS |= {"legacy": 5_000_000, "roundtrip": 6_000_000, "file": 4_000_000, "salvage": 2_100_000}
-GOALS |= {"glue": 2_100_000}
 SLICE = 60  # seconds
 LENGTHS = {"file": 16384, "salvage": 16384, "zip_index": 8192, "tar": 16384}
 
@@ -100,36 +94,14 @@ def _link(sanitizer, shared, main, program):
 
 def dictionary(path):
     """Opcodes, allowed names and signatures, from the core's own tables."""
-    words = {
-        b"PK\x01\x02",
-        b"PK\x03\x04",
-        b"PK\x05\x06",
-        b"PK\x06\x06",
-        b"PK\x06\x07",
-        b"PK\x07\x08",
-    }
-    words |= {
-        bytes([int(code, 16)])
-        for code in re.findall(r"OPCODE\((0x..)", (CORE / "opcodes.def").read_text())
-    }
-    for module, name in re.findall(
-        r'GLOBAL\("([^"]*)", "([^"]*)"', (CORE / "globals.def").read_text()
-    ):
-        words.add(f"c{module}\n{name}\n".encode())
-        words |= {bytes([0x8C, len(part)]) + part.encode() for part in (module, name)}
-    words |= {
-        b"storage",
-        b"cpu",
-        b"data.pkl",
-        b"data/",
-        b"byteorder",
-        b"little",
-        b"big",
-        b"version",
-    }
-    words |= {(1 << bits).to_bytes(8, "little") for bits in (15, 16, 31, 32, 62, 63)} | {
-        b"\xff" * 8
-    }
+    opcodes = re.findall(r"^OPCODE\((0x..)", (CORE / "opcodes.def").read_text(), re.M)
+    names = re.findall(r'^GLOBAL\("(.*?)", "(.*?)"', (CORE / "globals.def").read_text(), re.M)
+    words = {bytes([int(code, 16)]) for code in opcodes}
+    words |= {f"c{module}\n{name}\n".encode() for module, name in names}
+    words |= {bytes([0x8C, len(part)]) + part.encode() for pair in names for part in pair}
+    words |= {b"PK" + bytes(pair) for pair in ((1, 2), (3, 4), (5, 6), (6, 6), (6, 7), (7, 8))}
+    words |= {(1 << bits).to_bytes(8, "little") for bits in (15, 16, 31, 32, 62, 63)}
+    words |= set(b"storage cpu data.pkl data/ byteorder little big version".split())
     lines = ("".join(f"\\x{byte:02x}" for byte in word) for word in sorted(words))
     path.write_text("".join(f'"{line}"\n' for line in lines))
 
@@ -214,58 +186,17 @@ def replay(target, program, work):
     return done.returncode == 0
 
 
-def read_log():
-    if not LOG.exists():
-        return []
-    with LOG.open(newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
-def note(target, sanitizer, seconds, found):
-    """Adds counts to the campaign's log: one line for each day, commit, target and sanitizer."""
-    commit = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT, capture_output=True, text=True)
-    key = (datetime.date.today().isoformat(), commit.stdout.strip(), target, sanitizer)
-    rows = {tuple(row[name] for name in COLUMNS[:4]): row for row in read_log()}
-    row = rows.setdefault(key, dict(zip(COLUMNS, (*key, 0, 0, 0, 0), strict=True)))
-    executions, edges, failures = found
-    row["seconds"] = int(row["seconds"]) + seconds
-    row["executions"] = int(row["executions"]) + executions
-    row["edges"] = max(int(row["edges"]), edges)
-    row["failures"] = int(row["failures"]) + failures
-    with LOG.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-
-
-def executions_of(target, rows):
-    return sum(int(row["executions"]) for row in rows if row["target"] == target)
-
-
-def totals():
-    """Prints what the log adds up to, as a Markdown table."""
-    rows = read_log()
-    print("| target | executions | of these with MemorySanitizer | hours | failures |")
-    print("|---|---:|---:|---:|---:|")
-    for target in [*sorted({row["target"] for row in rows}), None]:
-        mine = [row for row in rows if target in (None, row["target"])]
-        count = sum(int(row["executions"]) for row in mine)
-        memory = sum(int(row["executions"]) for row in mine if row["sanitizer"] == "memory")
-        hours = sum(float(row["seconds"]) for row in mine) / 3600
-        failures = sum(int(row["failures"]) for row in mine)
-        print(f"| {target or 'all'} | {count:,} | {memory:,} | {hours:.1f} | {failures} |")
-
-
 # --- commands -----------------------------------------------------------------------------------
 
 
 def program_of(arguments, sanitizer, target):
     folder = arguments.work / sanitizer
     program = folder / target
+    if program.exists() and not arguments.rebuild:
+        return program
     if target == "glue":
-        if not program.exists():
-            run(HERE / "build_glue.sh", folder)
-    elif not program.exists() or arguments.rebuild:
+        run(HERE / "build_glue.sh", folder, env={**os.environ, "PYTHON": sys.executable})
+    else:
         build(sanitizer, folder, [target])
     return program
 
@@ -304,7 +235,7 @@ def do_run(arguments):
             f"{target}: {found[0]:,} executions, {found[1]} edges, {found[2]} failures", flush=True
         )
         if arguments.log:
-            note(target, arguments.sanitizer, arguments.seconds, found)
+            campaign.note(target, arguments.sanitizer, arguments.seconds, *found)
         failures += found[2]
     return failures > 0
 
@@ -315,12 +246,11 @@ def do_campaign(arguments):
     failures = turn = 0
     while time.monotonic() < end:
         turn += 1
-        rows = read_log()
-        target = min(GOALS, key=lambda name: executions_of(name, rows) / GOALS[name])
+        target = campaign.furthest_behind()
         sanitizer = "memory" if turn % 4 == 0 and target != "glue" else "address"
         program = program_of(arguments, sanitizer, target)
         found = fuzz(target, program, arguments.work, SLICE)
-        note(target, sanitizer, SLICE, found)
+        campaign.note(target, sanitizer, SLICE, *found)
         print(f"{target}, {sanitizer}: {found[0]:,} executions, {found[2]} failures", flush=True)
         failures += found[2]
     return failures > 0
@@ -334,7 +264,7 @@ def do_replay(arguments):
 
 
 def do_totals(_):
-    totals()
+    print(campaign.table())
 
 
 def do_store(arguments):
