@@ -116,11 +116,12 @@ class _Run:
             text = str(e.args[0]) if isinstance(e, Error) else getattr(e, "strerror", None) or e
             problem = Problem(type(e).__name__, str(text))
             return FileScan(path, "other", "a file that cannot be opened", problems=(problem,))
-        if explicit or found.ok or path is None or path.lower().endswith(_CLAIMS):
+        claims = path is None or path.lower().endswith(_CLAIMS)
+        if explicit or found.ok or found.forbidden or claims:
             return found
         if found.format == "other":
             return replace(found, skipped=f"{found.description}, no checkpoint", problems=())
-        if found.format == "zip" and not found.globals and _has_no_pickle(path):
+        if found.format == "zip" and _has_no_pickle(path):
             words = "a zip archive without pickles, whose members nobody looked into"
             return replace(found, skipped=words, problems=(), notes=())
         return found
