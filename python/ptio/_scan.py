@@ -116,8 +116,9 @@ class _Run:
             text = str(e.args[0]) if isinstance(e, Error) else getattr(e, "strerror", None) or e
             problem = Problem(type(e).__name__, str(text))
             return FileScan(path, "other", "a file that cannot be opened", problems=(problem,))
-        claims = path is None or path.lower().endswith(_CLAIMS)
-        if explicit or found.ok or found.forbidden or claims:
+        if explicit or found.ok or found.forbidden or path is None:
+            return found
+        if path.lower().endswith(_CLAIMS):
             return found
         if found.format == "other":
             return replace(found, skipped=f"{found.description}, no checkpoint", problems=())
@@ -127,7 +128,7 @@ class _Run:
         return found
 
     def _scan(self, f: Any, path: str | None) -> FileScan:
-        source = open_source(f, "auto")
+        source = open_source(f, False)
         try:
             if not is_path(f) or path is None:
                 return scan_source(source, self._rules, path, None)

@@ -23,7 +23,7 @@ def elsewhere(source: _core.Source, kind: str, budget: Budget) -> Iterator[Found
     if source.size == 0:
         return
     if kind != "zip" or source.read(0, min(4, source.size)) != b"PK\3\4":
-        yield from in_file(source, kind == "pickle", budget)
+        yield from in_file(source, kind, budget)
     if kind == "zip" or may_be_archive(source):
         yield from in_archive(source, budget)
 

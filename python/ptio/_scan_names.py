@@ -61,7 +61,7 @@ class Budget:
     @classmethod
     def for_file(cls, nbytes: int) -> Budget:
         """A fraction of a second, and of another one for each 10 MB."""
-        return cls(300_000 + nbytes // 16, (32 << 20) + 2 * nbytes, 5_000 + nbytes // 1_000)
+        return cls(200_000 + nbytes // 16, (32 << 20) + 2 * nbytes, 5_000 + nbytes // 1_000)
 
     def take(self, nbytes: int) -> bool:
         """One more place, of so many bytes."""
@@ -175,7 +175,8 @@ class _Walker:
         if opcode in _TEXTS:
             stack.append(_value(opcode, argument))
         elif opcode in b"ci":
-            self._name(*[*map(_text, argument.split(b"\n")), "", ""][:2], offset)
+            first, _, second = argument.partition(b"\n")
+            self._name(_text(first), _text(second.rstrip(b"\n")), offset)
             if opcode == 0x69:
                 self._to_mark(1, offset)
             else:
@@ -244,7 +245,7 @@ def _value(opcode: int, argument: bytes) -> str:
         return argument.rstrip(b"\n").decode("raw-unicode-escape", "replace")
     if opcode == 0x53:
         with suppress(ValueError):
-            argument = escape_decode(argument.strip(b" \t\r\n")[1:-1])[0]
+            return _text(bytes(escape_decode(argument.strip(b" \t\r\n")[1:-1])[0]))
     return _text(argument)
 
 

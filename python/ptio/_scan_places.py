@@ -36,14 +36,16 @@ Found = tuple[str | None, int, Names]  # member, offset of its bytes in the file
 
 def in_archive(source: _core.Source, budget: Budget) -> Iterator[Found]:
     """Members that have a local header, whatever a directory says of them."""
-    for first in (True, False):  # those that are named as pickles
-        for name, data in _members(source):
-            is_pickle = name.lower().endswith(_PICKLE_NAMES)
-            if is_pickle is not first:
-                continue
-            if not budget.take(_CHUNKS[0]):
-                return
-            yield from _member_names(source, name, data, is_pickle, budget)
+    others = []
+    for name, data in _members(source):
+        if not budget.take(_CHUNKS[0]):
+            break
+        if name.lower().endswith(_PICKLE_NAMES):
+            yield from _member_names(source, name, data, True, budget)
+        else:
+            others.append((name, data))
+    for name, data in others:
+        yield from _member_names(source, name, data, False, budget)
 
 
 def _member_names(
@@ -58,7 +60,7 @@ def _member_names(
             return
 
 
-def in_file(source: _core.Source, is_pickle: bool, budget: Budget) -> Iterator[Found]:
+def in_file(source: _core.Source, kind: str, budget: Budget) -> Iterator[Found]:
     """At its first byte, or behind the header of a NumPy file, compressed or not."""
     head = source.read(0, min(_PIECE, source.size))
     start = 0
@@ -70,14 +72,18 @@ def in_file(source: _core.Source, is_pickle: bool, budget: Budget) -> Iterator[F
         found = _try(partial(_stored, source, start), budget)
     else:
         found = _try(partial(_unpacked, unpack, source, 0), budget)
-    names = found.names if is_pickle and unpack is None else found.calls()
+    names = found.calls()
+    if kind == "pickle":
+        names = found.names
+    elif kind == "legacy":  # whose storages follow the pickles
+        names = [n for n in found.names if n.is_plausible]
     if names:
         yield None, start, names
 
 
 def inside(source: _core.Source, budget: Budget) -> Iterator[Found]:
     """Anywhere: for bytes that nothing refers to."""
-    yield from in_file(source, False, budget)
+    yield from in_file(source, "other", budget)
     yield from in_archive(source, budget)
     at = 0
     while at < source.size and budget.take(min(_WINDOW, source.size - at)):
