@@ -115,7 +115,7 @@ def _wide_offset(extras: bytes, sizes: tuple[int, int]) -> int:
 
 
 def _fields(extras: bytes) -> Iterator[tuple[int, int, int]]:
-    """Kind, offset and size of each; kind -1: bytes that are none."""
+    """Kind, offset and size of each."""
     at = 0
     while len(extras) - at >= 4:
         kind, size = (int.from_bytes(extras[at + i : at + i + 2], "little") for i in (0, 2))
@@ -123,13 +123,11 @@ def _fields(extras: bytes) -> Iterator[tuple[int, int, int]]:
             break
         yield kind, at + 4, size
         at += 4 + size
-    if at < len(extras):
-        yield -1, at, len(extras) - at
 
 
 def _extras(extras: bytes, offset: int) -> Iterator[Rest]:
     for kind, begin, size in _fields(extras) if extras else ():
-        if kind in (_FILLER, -1) and not extras[begin : begin + size].strip(b"Z\0"):
+        if kind == _FILLER and not extras[begin : begin + size].strip(b"Z\0"):
             continue
         if size > _EXTRAS.get(kind, 0):
             yield Rest("an extra field of a member", offset + begin, size)
