@@ -195,7 +195,7 @@ def test_pickles_of_damaged_legacy_files():
     for change in (
         lambda data: data[:-5],
         lambda data: data.replace(b"M\xe9\x03", b"M\xe8\x03"),
-        lambda data: data[:12] + b"N." + data[12:],
+        lambda data: data[:15] + b"N." + data[15:],
     ):
         assert (status(change(good)), status(change(evil))) == (2, 1)
 

@@ -62,6 +62,14 @@ class Findings:
         member = prefix + error.record if error.record else prefix.removesuffix(": ") or None
         self.add(Problem(type(error).__name__, str(error.args[0]), member, error.offset))
 
+    def add_failure(self, error: Exception) -> None:
+        """Whatever ended the work."""
+        if isinstance(error, Error):
+            self.add_error(error)
+        else:
+            text = str(getattr(error, "strerror", None) or error)
+            self.add(Problem(type(error).__name__, text))
+
     def add(self, problem: Problem) -> None:
         same = (problem.kind, problem.member, problem.offset)
         if not any((p.kind, p.member, p.offset) == same for p in self.problems[-100:]):
@@ -114,7 +122,11 @@ def scan_source(
     kind, words = _core.sniff(source)
     options = rules.options(*more)
     if kind in PICKLED:
-        form, first, error = PickleScan(source, options, found).whole()
+        try:
+            form, first, error = PickleScan(source, options, found).whole()
+        except (Error, OSError) as e:  # the file changed meanwhile, or cannot be read here
+            found.add_failure(e)
+            return found.result(path, kind, words, source.size)
         words = _description(form, words, first, error)
         return found.result(path, form, words, source.size)
     try:

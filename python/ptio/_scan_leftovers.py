@@ -91,9 +91,10 @@ def _headers(source: _core.Source, end: int, folders: set[int]) -> Iterator[Rest
             header = _wide_offset(directory[extras : extras + extra], fields[8:10])
         if directory[extras - 1 : extras] == b"/":
             folders.add(header)
-        head = source.read(header, _LOCAL)
+        head = clipped(source, header, _LOCAL)
         begin = header + _LOCAL + int.from_bytes(head[26:28], "little")
-        yield from _extras(source.read(begin, int.from_bytes(head[28:30], "little")), begin)
+        length = int.from_bytes(head[28:30], "little")
+        yield from _extras(clipped(source, begin, length), begin)
 
 
 def _directory(source: _core.Source, end: int) -> tuple[int, int]:
@@ -104,6 +105,11 @@ def _directory(source: _core.Source, end: int) -> tuple[int, int]:
     else:
         size = int.from_bytes(head[12:16], "little")
     return end - size, size
+
+
+def clipped(source: _core.Source, at: int, size: int) -> bytes:
+    """As many of these bytes as the file has."""
+    return source.read(at, min(size, source.size - at)) if at < source.size else b""
 
 
 def _wide_offset(extras: bytes, sizes: tuple[int, int]) -> int:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ptio import _core
+from ptio._scan_leftovers import clipped
 from ptio._scan_names import Budget, Named, Walk, walk
 
 _WINDOW = 1 << 20
@@ -52,7 +53,7 @@ def _member_names(
     source: _core.Source, name: str, data: int, is_pickle: bool, budget: Budget
 ) -> Iterator[Found]:
     """A reader takes the bytes as they are or inflates them, as its directory says."""
-    for read in (_stored, _inflated):
+    for read in (clipped, _inflated):
         found = _try(partial(read, source, data), budget)
         names = found.names if is_pickle else found.calls()
         if names:
@@ -69,7 +70,7 @@ def in_file(source: _core.Source, kind: str, budget: Budget) -> Iterator[Found]:
         start = (12 if is_wide else 10) + int.from_bytes(head[8 : 12 if is_wide else 10], "little")
     unpack = _unpacker(head)
     if unpack is None:
-        found = _try(partial(_stored, source, start), budget)
+        found = _try(partial(clipped, source, start), budget)
     else:
         found = _try(partial(_unpacked, unpack, source, 0), budget)
     names = found.calls()
@@ -163,10 +164,6 @@ def _try(read: Callable[[int], bytes], budget: Budget) -> Walk:
             return found
     budget.spent = True
     return found
-
-
-def _stored(source: _core.Source, at: int, n: int) -> bytes:
-    return source.read(at, min(n, source.size - at)) if at < source.size else b""
 
 
 def _inflated(source: _core.Source, at: int, n: int) -> bytes:
