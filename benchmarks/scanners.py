@@ -7,7 +7,8 @@
 The files are made here: the hostile ones of tests/attacks, pickles that call about a hundred
 dangerous names (tests/support/malicious_pickles.py), and sound ones. None is ever unpickled. Each
 tool runs in a process of its own, with a limit of time for each file. The exit status is 1 where
-ptio passes over a file that it should report, or that another tool calls dangerous.
+ptio is wrong about a file, or passes over one that another tool calls dangerous, unless that tool
+calls sound files dangerous, too.
 """
 
 from __future__ import annotations
@@ -182,8 +183,10 @@ def _passed_over(
     right = {"hostile": (FLAGGED,), "sound": (CLEAN,), "broken": (FLAGGED, ERROR)}
     wrong = {n: f"{kinds[n]}, but {v}" for n, v in ours.items() if v not in right[kinds[n]]}
     for tool in set(told) - {"ptio"}:
+        if _count(kinds, told[tool], "sound", FLAGGED):
+            continue  # it goes by names that all checkpoints have, too: no word on broken files
         for name, (verdict, _) in told[tool].items():
-            if verdict == FLAGGED and ours[name] != FLAGGED and kinds[name] != "sound":
+            if verdict == FLAGGED and ours[name] != FLAGGED:
                 wrong.setdefault(name, f"{ours[name]}, but {tool} calls it dangerous")
     return wrong
 

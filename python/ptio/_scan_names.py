@@ -9,7 +9,7 @@ a value, until one comes that no reader knows.
 from __future__ import annotations
 
 import re
-from codecs import escape_decode
+from codecs import escape_decode, raw_unicode_escape_decode  # no codec is imported by its name
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -242,7 +242,7 @@ class _Walker:
 def _value(opcode: int, argument: bytes) -> str:
     """The text that an opcode pushes."""
     if opcode == 0x56:
-        return argument.rstrip(b"\n").decode("raw-unicode-escape", "replace")
+        return raw_unicode_escape_decode(argument.rstrip(b"\n"), "replace")[0]
     if opcode == 0x53:
         with suppress(ValueError):
             return _text(bytes(escape_decode(argument.strip(b" \t\r\n")[1:-1])[0]))

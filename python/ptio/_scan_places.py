@@ -7,6 +7,8 @@ to nothing may be pickles, archives or compressed. Here each place is tried wher
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -186,13 +188,9 @@ def _unpacker(head: bytes) -> Callable[[], Any] | None:
     if head.startswith(b"\x1f\x8b"):
         return lambda: zlib.decompressobj(31)
     if head.startswith(b"BZh"):
-        from bz2 import BZ2Decompressor
-
-        return BZ2Decompressor
+        return bz2.BZ2Decompressor
     if head.startswith((b"\xfd7zXZ\0", b"]\0\0")):
-        from lzma import LZMADecompressor
-
-        return lambda: LZMADecompressor(memlimit=_DICTIONARY)
+        return lambda: lzma.LZMADecompressor(memlimit=_DICTIONARY)
     if len(head) > 2 and head[0] == 0x78 and int.from_bytes(head[:2], "big") % 31 == 0:
         return zlib.decompressobj
     return None
