@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,102 +16,19 @@ from ptio._containers._pickled import touched
 from ptio._containers._torchscript import ALWAYS
 from ptio._errors import Error, ForbiddenError, LimitError, PickleFormatError
 from ptio._inspect import _description, _member, _summary, _unreferenced, _uses
-from ptio._limits import Limits
 from ptio._names import joined
 from ptio._report import Problem
+from ptio._scan_findings import PACKED, Findings, Rules, is_allowed
 from ptio._scan_hidden import PICKLED, elsewhere, looks_like
 from ptio._scan_leftovers import unclaimed
-from ptio._scan_names import Budget, Named, verdicts, walk
-from ptio._scan_report import Checksums, FileScan, ScannedGlobal, Unreferenced
+from ptio._scan_names import Budget, walk
+from ptio._scan_report import FileScan, ScannedGlobal
 from ptio._text import count, printable, size
 
 _ARCHIVES = ("TORCHSCRIPT", "TORCH_PACKAGE", "TORCH_EXPORT")
 _FORMATS = {"TORCHSCRIPT": "torchscript", "TORCH_PACKAGE": "package", "TORCH_EXPORT": "pt2"}
-_MOST_PROBLEMS = 1000  # forbidden names that get a line each
 _MOST_TENSORS = 20
 _LARGEST_MEMBER = 16 << 20  # that is inflated to look into it
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a scan takes for all files."""
-
-    allow: tuple[str, ...] = ()
-    limits: Limits | None = None
-    threads: int = 0
-
-    def options(self, *more: str) -> Options:
-        return Options(allow=(*self.allow, *more), limits=self.limits, threads=self.threads)
-
-
-@dataclass
-class Findings:
-    """What has been found so far."""
-
-    globals: list[ScannedGlobal] = field(default_factory=list)
-    unreferenced: list[Unreferenced] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
-    not_checked: list[str] = field(default_factory=list)
-    checked: int = 0
-    wrong: int = 0
-    not_computed: int = 0
-    refused: int = 0
-
-    def add_error(self, error: Error, prefix: str = "") -> None:
-        member = prefix + error.record if error.record else prefix.removesuffix(": ") or None
-        self.add(Problem(type(error).__name__, str(error.args[0]), member, error.offset))
-
-    def add_failure(self, error: Exception) -> None:
-        """Whatever ended the work."""
-        if isinstance(error, Error):
-            self.add_error(error)
-        else:
-            text = str(getattr(error, "strerror", None) or error)
-            self.add(Problem(type(error).__name__, text))
-
-    def add(self, problem: Problem) -> None:
-        same = (problem.kind, problem.member, problem.offset)
-        if not any((p.kind, p.member, p.offset) == same for p in self.problems[-100:]):
-            self.problems.append(problem)
-
-    def refuse(self, name: str, member: str | None, offset: int | None) -> None:
-        """A forbidden name."""
-        self.refused += 1
-        if self.refused <= _MOST_PROBLEMS:
-            text = f"{printable(name)} is not allowed"
-            self.problems.append(Problem("ForbiddenError", text, member, offset))
-
-    def add_names(self, names: list[Named], member: str | None, allow: Iterable[str]) -> None:
-        """What a pickle names that is no sound one: only what the core has not listed."""
-        known = {use.name for use in self.globals if use.member == member}
-        uses: dict[str, ScannedGlobal] = {}
-        for named, verdict in zip(names, verdicts(names), strict=True):
-            name = named.whole
-            if name in uses:
-                uses[name] = replace(uses[name], count=uses[name].count + 1)
-            elif name not in known:
-                if verdict == "unknown":
-                    verdict = "data" if is_allowed(name, allow) else "forbidden"
-                uses[name] = ScannedGlobal(name, verdict, 1, named.offset, member)
-        for use in uses.values():
-            self.globals.append(use)
-            if use.verdict == "forbidden":
-                self.refuse(use.name, member, use.offset)
-
-    def result(self, path: str | None, form: str, words: str, nbytes: int) -> FileScan:
-        return FileScan(
-            path,
-            form,
-            words,
-            nbytes,
-            globals=tuple(self.globals),
-            unreferenced=tuple(self.unreferenced),
-            checksums=Checksums(self.checked, self.wrong, self.not_computed),
-            problems=tuple(self.problems),
-            notes=tuple(self.notes),
-            not_checked=tuple(self.not_checked),
-        )
 
 
 def scan_source(
@@ -140,6 +57,8 @@ def scan_source(
         found.add_error(e)
         if is_other(e):
             kind = "other"
+            if words in PACKED:
+                found.not_checked.append(f"what is in {words}")
             look_elsewhere(source, kind, options, found, Budget.for_file(source.size))
         return found.result(path, kind, words, source.size)
     for file, finding, paths in checked.findings:
@@ -188,7 +107,11 @@ class PickleScan:
                 self._leftovers(view)
             return view.format, first, None
         form = _core.sniff(self._source)[0]
-        if not view.pickle_size or form != "zip":
+        if view.pickle_size and form == "zip":
+            view.locate()
+            self._unclaimed(view)
+            self._found.not_checked.append("members beside the pickle, as it cannot be loaded")
+        else:
             look_elsewhere(
                 self._source, form, self._options, self._found, self._budget, self._prefix
             )
@@ -322,27 +245,24 @@ class PickleScan:
         for name in _unreferenced("zip", tuple(members.values()), view):
             m = members[name]
             cost = m.size if m.compressed else 0
-            content = self._content(partial(self._bytes_of, view, name), cost) if m.size else ""
+            content = self.content(partial(self._bytes_of, view, name), cost) if m.size else ""
             left_out += content is None
             what = "no tensor needs this member"
-            self._leave(what, self._prefix + name, m.offset, m.size, content)
+            self._found.leave(what, self._prefix + name, m.offset, m.size, content)
+        self._unclaimed(view, left_out)
+
+    def _unclaimed(self, view: _core.Checkpoint, left_out: int = 0) -> None:
+        """Bytes in and around the headers of the archive."""
         for rest in unclaimed(self._source, view.gaps()):
-            content = self._content(partial(self._source.part, rest.offset, rest.size), 0)
+            content = self.content(partial(self._source.part, rest.offset, rest.size), 0)
             left_out += content is None
-            self._leave(rest.what, None, rest.offset, rest.size, content)
+            self._found.leave(rest.what, None, rest.offset, rest.size, content)
         if left_out:
             text = f"{left_out:,} of the members and bytes that nothing refers to"
             self._found.not_checked.append(text)
         elif self._budget.spent:
             text = "all of the bytes that nothing refers to: they are too many"
             self._found.not_checked.append(text)
-
-    def _leave(
-        self, what: str, member: str | None, offset: int | None, nbytes: int, content: str | None
-    ) -> None:
-        self._found.unreferenced.append(Unreferenced(member, offset, nbytes, content or ""))
-        text = f"{what}: {size(nbytes)}" + (f", {content}" if content else "")
-        self._found.notes.append(Problem("UNREFERENCED", text, member, offset))
 
     def _bytes_of(self, view: _core.Checkpoint, name: str) -> _core.Source:
         below = name.partition("/")[2]
@@ -351,7 +271,7 @@ class PickleScan:
             return self._source.part(*place)
         return _core.Source.from_bytes(view.read_member(below, _LARGEST_MEMBER), 0)
 
-    def _content(self, open_: Callable[[], _core.Source], cost: int) -> str | None:
+    def content(self, open_: Callable[[], _core.Source], cost: int) -> str | None:
         """What bytes are that nobody refers to. It is only told: no load looks at them. None:
         they cannot be looked at, or that would take too long."""
         if not self._budget.take(cost):
@@ -386,6 +306,8 @@ class PickleScan:
                 looked_at |= self._one_of(members, rules)
             self._nested(kind, index, looked_at)
             self._check_members(index.core, len(index.sizes), [])
+            index.core.locate()
+            self._unclaimed(index.core)
             rest = [name for name in index.sizes if name not in looked_at]
             if rest:
                 found.not_checked.append(_rest_text(rest))
@@ -471,11 +393,6 @@ def look_elsewhere(
         found.add_names(names, where, allow)
     if budget.spent:
         found.not_checked.append("all places where pickles may be in what cannot be loaded")
-
-
-def is_allowed(name: str, allow: Iterable[str]) -> bool:
-    """As `allow=` of a load: a whole name, or the group of a module."""
-    return any(name == a or ("." not in a and name.startswith(f"{a}.")) for a in allow)
 
 
 def _rest_text(names: list[str]) -> str:
