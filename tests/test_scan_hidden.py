@@ -178,6 +178,16 @@ def test_a_member_of_a_damaged_archive_that_no_name_says_is_a_pickle():
         assert status(zip_files.write([entry(b"archive/x", FRAMED), *sound()])[:-30]) == 1
 
 
+def test_long_members_do_not_hide_others():
+    """What is needed of a member to follow it comes after the beginning of all others."""
+    long = asm.op("PROTO", 2) + asm.text("x" * 300_000)
+    entries = [zip_files.Entry(b"archive/%d.pkl" % i, long) for i in range(60)]
+    evil = zip_files.Entry(b"archive/evil.pkl", BINARY)
+    last = zip_files.Entry(b"archive/last.pkl", long + BINARY[2:])
+    assert status(zip_files.write([*entries, evil])[:-30]) == 1
+    assert status(zip_files.write([last])[:-30]) == 1
+
+
 def test_what_a_search_leaves_out_is_told(monkeypatch):
     small = classmethod(lambda cls, nbytes: cls(opcodes=10**6, nbytes=10**6, places=3))
     monkeypatch.setattr(_scan_names.Budget, "for_file", small)
@@ -310,3 +320,49 @@ def test_every_left_over_member_is_looked_into():
     assert "os.system" in found.unreferenced[-1].content
     assert found.not_checked == ()
     assert "os.system" in str(found)
+
+
+def test_bytes_around_other_archives():
+    pickles = {
+        b"data.pkl": asm.program(asm.list_of()),
+        b"constants.pkl": asm.program(asm.op("NONE")),
+    }
+    script = [zip_files.Entry(b"m/" + name, data) for name, data in pickles.items()]
+    script.append(zip_files.Entry(b"m/version", b"3\n"))
+    broken = checkpoints.entries(b"\x80\x02I 7\n.")
+    for entries, is_ok in ((script, True), (broken, False)):
+        found = scanned(zip_files.write(entries, comment=FRAMED))
+        assert (found.ok, found.forbidden) == (is_ok, False)
+        (rest,) = found.unreferenced
+        assert "os.system" in rest.content
+
+
+def test_bytes_between_archives_of_torch_distributed(torch, tmp_path):
+    from support.dcp_files import Directory
+
+    directory = Directory(tmp_path / "dcp")
+    directory.tensor("w", torch.ones(4, 2))
+    directory.write()
+    (path,) = (tmp_path / "dcp").glob("*.distcp")
+    with open(path, "ab") as file:
+        file.write(FRAMED)
+    report = scan(tmp_path)
+    assert report.ok
+    assert [note.kind for note in report.notes] == ["UNREFERENCED"]
+    assert "os.system" in report.notes[0].message
+
+
+def test_packed_archives_are_not_checked():
+    entry = zip_files.Entry(b"archive/x.7z", b"7z\xbc\xaf\x27\x1c" + bytes(100))
+    assert scanned(zip_files.write([*sound(), entry])).not_checked == ("what is in a 7z archive",)
+    assert scanned(entry.data).not_checked == ("what is in a 7z archive",)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_files_that_torch_writes_have_no_bytes_left_over(torch, tmp_path):
+    value = {"w": torch.ones(2, 3), "s": torch.ones(100)[::2], "e": torch.ones(0)}
+    torch.save(value, tmp_path / "zip.pt")
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    report = scan(tmp_path)
+    assert report.ok and report.scanned == 2
+    assert [rest for file in report.files for rest in file.unreferenced] == []

@@ -38,29 +38,25 @@ Found = tuple[str | None, int, Names]  # member, offset of its bytes in the file
 
 
 def in_archive(source: _core.Source, budget: Budget) -> Iterator[Found]:
-    """Members that have a local header, whatever a directory says of them."""
-    others = []
+    """Members that have a local header, whatever a directory says of them. A reader takes the
+    bytes as they are or inflates them, as its directory says."""
+    longer = []
     for name, data in _members(source):
         if not budget.take(_CHUNKS[0]):
             break
-        if name.lower().endswith(_PICKLE_NAMES):
-            yield from _member_names(source, name, data, True, budget)
-        else:
-            others.append((name, data))
-    for name, data in others:
-        yield from _member_names(source, name, data, False, budget)
-
-
-def _member_names(
-    source: _core.Source, name: str, data: int, is_pickle: bool, budget: Budget
-) -> Iterator[Found]:
-    """A reader takes the bytes as they are or inflates them, as its directory says."""
-    for read in (clipped, _inflated):
-        found = _try(partial(read, source, data), budget)
-        names = found.names if is_pickle else found.calls()
+        is_pickle = name.lower().endswith(_PICKLE_NAMES)
+        for read in (clipped, _inflated):
+            found = walk(read(source, data, _CHUNKS[0]), budget)
+            names = found.names if is_pickle else found.calls()
+            if found.cut:  # after the others had their turn
+                longer.append((name, data, is_pickle, read, len(names)))
+            if names:
+                yield name, data, names
+    for name, data, is_pickle, read, seen in longer:
+        found = _try(partial(read, source, data), budget, _CHUNKS[1:])
+        names = (found.names if is_pickle else found.calls())[seen:]
         if names:
             yield name, data, names
-            return
 
 
 def in_file(source: _core.Source, kind: str, budget: Budget) -> Iterator[Found]:
@@ -154,11 +150,11 @@ def _member(source: _core.Source, header: int) -> tuple[str, int]:
 # --- bytes of a place, as far as needed
 
 
-def _try(read: Callable[[int], bytes], budget: Budget) -> Walk:
+def _try(read: Callable[[int], bytes], budget: Budget, chunks: tuple[int, ...] = _CHUNKS) -> Walk:
     """Follows what `read(n)` gives; with more bytes as long as that is not enough."""
     found = Walk()
-    for number, n in enumerate(_CHUNKS):
-        if number and not budget.take(n):
+    for n in chunks:
+        if n > _CHUNKS[0] and not budget.take(n):
             break
         data = read(n)
         found = walk(data, budget)
