@@ -43,6 +43,8 @@ class Findings:
     wrong: int = 0
     not_computed: int = 0
     refused: int = 0
+    _listed: set[tuple[str | None, str]] = field(default_factory=set)  # of globals[:_last]
+    _last: int = 0
 
     def add_error(self, error: Error, prefix: str = "") -> None:
         member = prefix + error.record if error.record else prefix.removesuffix(": ") or None
@@ -70,16 +72,17 @@ class Findings:
 
     def add_names(self, names: list[Named], member: str | None, allow: Iterable[str]) -> None:
         """What a pickle names that is no sound one: only what the core has not listed."""
-        known = {use.name for use in self.globals if use.member == member}
+        self._listed |= {(use.member, use.name) for use in self.globals[self._last :]}
         uses: dict[str, ScannedGlobal] = {}
         for named, verdict in zip(names, verdicts(names), strict=True):
             name = named.whole
             if name in uses:
                 uses[name] = replace(uses[name], count=uses[name].count + 1)
-            elif name not in known:
+            elif (member, name) not in self._listed:
                 if verdict == "unknown":
                     verdict = "data" if is_allowed(name, allow) else "forbidden"
                 uses[name] = ScannedGlobal(name, verdict, 1, named.offset, member)
+        self._last = len(self.globals)
         for use in uses.values():
             self.globals.append(use)
             if use.verdict == "forbidden":

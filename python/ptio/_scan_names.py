@@ -281,7 +281,7 @@ def verdicts(names: Sequence[Named]) -> list[str]:
         members=(b"".join([*parts, b"N."]), []),
         lenient=True,
     )
-    known = {n[:2]: row[3] for n, row in zip(plain, core.globals(), strict=True)}
+    known = {n[:2]: row[3] for n, row in zip(plain, core.globals(), strict=False)}
     return [known.get(n[:2], "unknown") for n in names]
 
 
