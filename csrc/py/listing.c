@@ -411,6 +411,14 @@ const ptio_values ptio_info_values = {info_of, info_of, numpy_dtype, numpy_globa
 
 /* --- globals ------------------------------------------------------------------------------------ */
 
+/* One object for all texts that are the same: a pickle may name one thing a million times. */
+static PyObject *shared_text(PyObject *texts, const uint8_t *text, size_t size) {
+    PyObject *made = ptio_shown_text(text, size);
+    PyObject *known = made == NULL ? NULL : Py_XNewRef(PyDict_SetDefault(texts, made, made));
+    Py_XDECREF(made);
+    return known;
+}
+
 /* Reads the pickle once more, as far as it goes: a broken one has named something, too. */
 PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const ptio_limits *limits) {
     ptio_parse_options options = {.max_nodes = limits->objects,
@@ -420,7 +428,7 @@ PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const p
     ptio_graph graph;
     ptio_error err = {0};
     ptio_status status;
-    PyObject *list = PyList_New(0);
+    PyObject *texts, *list = PyList_New(0);
     if (c->pickle == NULL || list == NULL) return list;
     Py_BEGIN_ALLOW_THREADS status = ptio_pickle_parse(c->pickle, c->pickle_size, &options, &graph, &err);
     Py_END_ALLOW_THREADS if (status == PTIO_E_NO_MEMORY) {
@@ -429,6 +437,8 @@ PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const p
         ptio_raise(state, &err, NULL, NULL);
         return NULL;
     }
+    texts = PyDict_New();
+    if (texts == NULL) Py_CLEAR(list);
     for (size_t i = 0; list != NULL && i < graph.global_count; i++) {
         const uint8_t *module, *name;
         size_t module_size, name_size;
@@ -437,14 +447,15 @@ PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const p
         bool known = global != PTIO_NO_GLOBAL;
         bool data = known && ptio_global_get(global)->role == PTIO_ROLE_INERT;
         PyObject *row =
-            Py_BuildValue("NNKs", ptio_shown_text(module, module_size), ptio_shown_text(name, name_size),
-                          (unsigned long long)graph.globals[i].offset,
-                          data    ? "data"
-                          : known ? "allowed"
-                                  : "unknown");
+            Py_BuildValue("NNKN", shared_text(texts, module, module_size),
+                          shared_text(texts, name, name_size), (unsigned long long)graph.globals[i].offset,
+                          PyUnicode_InternFromString(data    ? "data"
+                                                     : known ? "allowed"
+                                                             : "unknown"));
         if (row == NULL || PyList_Append(list, row) < 0) Py_CLEAR(list);
         Py_XDECREF(row);
     }
+    Py_XDECREF(texts);
     ptio_graph_free(&graph);
     return list;
 }

@@ -16,7 +16,8 @@ from ptio._limits import Limits
 from ptio._progress import Progress, reporting
 from ptio._report import Problem
 from ptio._scan_dcp import METADATA, DistributedFiles
-from ptio._scan_file import Rules, scan_source
+from ptio._scan_file import scan_source
+from ptio._scan_findings import Rules
 from ptio._scan_report import FileScan, ScanReport
 from ptio._source import display_path, is_path, open_source
 
@@ -116,17 +117,19 @@ class _Run:
             text = str(e.args[0]) if isinstance(e, Error) else getattr(e, "strerror", None) or e
             problem = Problem(type(e).__name__, str(text))
             return FileScan(path, "other", "a file that cannot be opened", problems=(problem,))
-        if explicit or found.ok or path is None or path.lower().endswith(_CLAIMS):
+        if explicit or found.ok or found.forbidden or path is None:
+            return found
+        if path.lower().endswith(_CLAIMS):
             return found
         if found.format == "other":
             return replace(found, skipped=f"{found.description}, no checkpoint", problems=())
-        if found.format == "zip" and not found.globals and _has_no_pickle(path):
+        if found.format == "zip" and _has_no_pickle(path):
             words = "a zip archive without pickles, whose members nobody looked into"
             return replace(found, skipped=words, problems=(), notes=())
         return found
 
     def _scan(self, f: Any, path: str | None) -> FileScan:
-        source = open_source(f, "auto")
+        source = open_source(f, False)
         try:
             if not is_path(f) or path is None:
                 return scan_source(source, self._rules, path, None)

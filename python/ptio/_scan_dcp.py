@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 
 from ptio import _core
 from ptio._containers._distributed import Archives
@@ -22,10 +23,10 @@ from ptio._containers._distributed_metadata import (
 from ptio._containers._siblings import Siblings
 from ptio._errors import Error
 from ptio._report import Problem
-from ptio._scan_file import Findings, PickleScan, Rules, scan_source
-from ptio._scan_report import FileScan, Unreferenced
+from ptio._scan_file import PickleScan, scan_source
+from ptio._scan_findings import Findings, Rules
+from ptio._scan_report import FileScan
 from ptio._source import open_source
-from ptio._text import size
 
 METADATA = ".metadata"
 
@@ -85,14 +86,14 @@ class DistributedFiles:
             self.files[name], key=lambda piece: (piece[0].offset, piece[0].length, piece[1])
         ):
             if place.offset > end:
-                self._leave(found, end, place.offset - end)
+                self._leave(source, found, end, place.offset - end)
             end = max(end, place.offset + place.length)
             try:
                 self._piece(source, found, place, label, item, chunk)
             except Error as e:
                 found.add_error(e, f"{label}: ")
         if end < source.size:
-            self._leave(found, end, source.size - end)
+            self._leave(source, found, end, source.size - end)
         words = "a part of a directory of torch.distributed.checkpoint"
         return found.result(path, "dcp", words, source.size)
 
@@ -114,8 +115,7 @@ class DistributedFiles:
         finally:
             part.close()
 
-    @staticmethod
-    def _leave(found: Findings, offset: int, length: int) -> None:
-        found.unreferenced.append(Unreferenced(None, offset, length, ""))
-        text = f"bytes that belong to no archive: {size(length)}"
-        found.notes.append(Problem("UNREFERENCED", text, None, offset))
+    def _leave(self, source: _core.Source, found: Findings, offset: int, length: int) -> None:
+        scan = PickleScan(source, self._rules.options(), found)
+        content = scan.content(partial(source.part, offset, length), 0)
+        found.leave("bytes that belong to no archive", None, offset, length, content)

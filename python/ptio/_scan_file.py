@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ptio import _core
@@ -13,71 +14,21 @@ from ptio._containers import Options, container_of, is_other
 from ptio._containers._index import Index
 from ptio._containers._pickled import touched
 from ptio._containers._torchscript import ALWAYS
-from ptio._errors import Error, ForbiddenError
+from ptio._errors import Error, ForbiddenError, LimitError, PickleFormatError
 from ptio._inspect import _description, _member, _summary, _unreferenced, _uses
-from ptio._limits import Limits
 from ptio._names import joined
 from ptio._report import Problem
-from ptio._scan_report import Checksums, FileScan, ScannedGlobal, Unreferenced
+from ptio._scan_findings import PACKED, Findings, Rules, is_allowed
+from ptio._scan_hidden import PICKLED, elsewhere, looks_like
+from ptio._scan_leftovers import unclaimed
+from ptio._scan_names import Budget, walk
+from ptio._scan_report import FileScan, ScannedGlobal
 from ptio._text import count, printable, size
 
-_PICKLED = ("zip", "legacy", "tar", "pickle")
 _ARCHIVES = ("TORCHSCRIPT", "TORCH_PACKAGE", "TORCH_EXPORT")
 _FORMATS = {"TORCHSCRIPT": "torchscript", "TORCH_PACKAGE": "package", "TORCH_EXPORT": "pt2"}
-_MOST_PROBLEMS = 1000  # forbidden names that get a line each
-_MOST_LOOKED_INTO = 100  # unreferenced members
 _MOST_TENSORS = 20
-_END = 22  # bytes of an end record ...
-_END64 = 76  # ... and of the two records of zip64 before it
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a scan takes for all files."""
-
-    allow: tuple[str, ...] = ()
-    limits: Limits | None = None
-    threads: int = 0
-
-    def options(self, *more: str) -> Options:
-        return Options(allow=(*self.allow, *more), limits=self.limits, threads=self.threads)
-
-
-@dataclass
-class Findings:
-    """What has been found so far."""
-
-    globals: list[ScannedGlobal] = field(default_factory=list)
-    unreferenced: list[Unreferenced] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
-    not_checked: list[str] = field(default_factory=list)
-    checked: int = 0
-    wrong: int = 0
-    not_computed: int = 0
-
-    def add_error(self, error: Error, prefix: str = "") -> None:
-        member = prefix + error.record if error.record else prefix.removesuffix(": ") or None
-        self.add(Problem(type(error).__name__, str(error.args[0]), member, error.offset))
-
-    def add(self, problem: Problem) -> None:
-        same = (problem.kind, problem.member, problem.offset)
-        if not any((p.kind, p.member, p.offset) == same for p in self.problems[-100:]):
-            self.problems.append(problem)
-
-    def result(self, path: str | None, form: str, words: str, nbytes: int) -> FileScan:
-        return FileScan(
-            path,
-            form,
-            words,
-            nbytes,
-            globals=tuple(self.globals),
-            unreferenced=tuple(self.unreferenced),
-            checksums=Checksums(self.checked, self.wrong, self.not_computed),
-            problems=tuple(self.problems),
-            notes=tuple(self.notes),
-            not_checked=tuple(self.not_checked),
-        )
+_LARGEST_MEMBER = 16 << 20  # that is inflated to look into it
 
 
 def scan_source(
@@ -87,8 +38,12 @@ def scan_source(
     found = Findings()
     kind, words = _core.sniff(source)
     options = rules.options(*more)
-    if kind in _PICKLED:
-        form, first, error = PickleScan(source, options, found).whole()
+    if kind in PICKLED:
+        try:
+            form, first, error = PickleScan(source, options, found).whole()
+        except (Error, OSError) as e:  # the file changed meanwhile, or cannot be read here
+            found.add_failure(e)
+            return found.result(path, kind, words, source.size)
         words = _description(form, words, first, error)
         return found.result(path, form, words, source.size)
     try:
@@ -100,7 +55,12 @@ def scan_source(
             container.close()
     except Error as e:
         found.add_error(e)
-        return found.result(path, "other" if is_other(e) else kind, words, source.size)
+        if is_other(e):
+            kind = "other"
+            if words in PACKED:
+                found.not_checked.append(f"what is in {words}")
+            look_elsewhere(source, kind, options, found, Budget.for_file(source.size))
+        return found.result(path, kind, words, source.size)
     for file, finding, paths in checked.findings:
         if form == "safetensors" and not finding.exception:
             continue  # which has no checksums
@@ -127,6 +87,7 @@ class PickleScan:
         self._options = options
         self._found = found
         self._prefix = prefix
+        self._budget = Budget.for_file(source.size)
         self.view: _core.Checkpoint | None = None  # of a plain archive that can be read
 
     def tensors(self) -> list[_core.TensorInfo]:
@@ -144,8 +105,17 @@ class PickleScan:
             self.view = view
             if view.format == "zip":
                 self._leftovers(view)
-        form = view.format if view.error is None else _core.sniff(self._source)[0]
-        return form, first, None if view.error is None else first
+            return view.format, first, None
+        form = _core.sniff(self._source)[0]
+        if view.pickle_size and form == "zip":
+            view.locate()
+            self._unclaimed(view)
+            self._found.not_checked.append("members beside the pickle, as it cannot be loaded")
+        else:
+            look_elsewhere(
+                self._source, form, self._options, self._found, self._budget, self._prefix
+            )
+        return form, first, first
 
     def _parse(self, options: Options, members: Any = None, inert: bool = False) -> Any:
         return _core.Checkpoint(
@@ -169,7 +139,7 @@ class PickleScan:
         it: the result is the same pickle with everything unknown as data."""
         view: _core.Checkpoint = core
         member = self._pickle_member(core, members)
-        refused = 0
+        refused = self._found.refused
         for use in _uses(core.globals()):
             verdict = use.verdict
             if verdict == "unknown":
@@ -178,8 +148,8 @@ class PickleScan:
                 ScannedGlobal(use.name, verdict, use.count, use.offset, member)
             )
             if verdict == "forbidden":
-                refused += 1
-                self._refuse(use.name, refused, member, use.offset)
+                self._found.refuse(use.name, member, use.offset)
+        refused = self._found.refused - refused
         error = core.error
         if error is None:
             return view
@@ -192,12 +162,10 @@ class PickleScan:
             if view.error is not None and not isinstance(view.error, ForbiddenError):
                 assert isinstance(view.error, Error)
                 self._found.add_error(view.error, self._prefix)
+        if isinstance(view.error, (ForbiddenError, LimitError, PickleFormatError)):
+            names = walk(core.pickle, self._budget).names if core.pickle_size else []
+            self._found.add_names(names, member, options.allow)
         return view
-
-    def _refuse(self, name: str, number: int, member: str | None, offset: int | None) -> None:
-        if number <= _MOST_PROBLEMS:
-            text = f"{printable(name)} is not allowed"
-            self._found.problems.append(Problem("ForbiddenError", text, member, offset))
 
     def _refuse_by_error(self, error: ForbiddenError, member: str | None) -> None:
         """An opcode, or a global of a pickle that comes before the one that is listed."""
@@ -273,51 +241,52 @@ class PickleScan:
         """Members that no tensor needs, and bytes outside of members."""
         view.locate()
         members = {m.name: m for m in map(_member, view.records())}
-        names = _unreferenced("zip", tuple(members.values()), view)
-        for number, name in enumerate(names):
-            looked = number < _MOST_LOOKED_INTO
-            content = self._content(self._bytes_of(view, name)) if looked else ""
+        left_out = 0
+        for name in _unreferenced("zip", tuple(members.values()), view):
             m = members[name]
-            self._leave(Unreferenced(self._prefix + name, m.offset, m.size, content))
-        self._gaps(view)
+            cost = m.size if m.compressed else 0
+            content = self.content(partial(self._bytes_of, view, name), cost) if m.size else ""
+            left_out += content is None
+            what = "no tensor needs this member"
+            self._found.leave(what, self._prefix + name, m.offset, m.size, content)
+        self._unclaimed(view, left_out)
 
-    def _gaps(self, view: _core.Checkpoint) -> None:
-        for number, (offset, length) in enumerate(unclaimed(self._source, view.gaps())):
-            looked = number < _MOST_LOOKED_INTO
-            content = self._content(self._source.part(offset, length)) if looked else ""
-            self._leave(Unreferenced(None, offset, length, content))
+    def _unclaimed(self, view: _core.Checkpoint, left_out: int = 0) -> None:
+        """Bytes in and around the headers of the archive."""
+        for rest in unclaimed(self._source, view.gaps()):
+            content = self.content(partial(self._source.part, rest.offset, rest.size), 0)
+            left_out += content is None
+            self._found.leave(rest.what, None, rest.offset, rest.size, content)
+        if left_out:
+            text = f"{left_out:,} of the members and bytes that nothing refers to"
+            self._found.not_checked.append(text)
+        elif self._budget.spent:
+            text = "all of the bytes that nothing refers to: they are too many"
+            self._found.not_checked.append(text)
 
-    def _leave(self, rest: Unreferenced) -> None:
-        self._found.unreferenced.append(rest)
-        what = "no tensor needs this member" if rest.member else "bytes that belong to no member"
-        text = f"{what}: {size(rest.size)}" + (f", {rest.content}" if rest.content else "")
-        self._found.notes.append(Problem("UNREFERENCED", text, rest.member, rest.offset))
-
-    def _bytes_of(self, view: _core.Checkpoint, name: str) -> _core.Source | None:
+    def _bytes_of(self, view: _core.Checkpoint, name: str) -> _core.Source:
         below = name.partition("/")[2]
+        place = view.member(below)
+        if place is not None:
+            return self._source.part(*place)
+        return _core.Source.from_bytes(view.read_member(below, _LARGEST_MEMBER), 0)
+
+    def content(self, open_: Callable[[], _core.Source], cost: int) -> str | None:
+        """What bytes are that nobody refers to. It is only told: no load looks at them. None:
+        they cannot be looked at, or that would take too long."""
+        if not self._budget.take(cost):
+            return None
         try:
-            place = view.member(below)
-            if place is not None:
-                return self._source.part(*place)
-            return _core.Source.from_bytes(view.read_member(below, 64 << 20), 0)
+            source = open_()
         except (Error, KeyError):
             return None
-
-    def _content(self, source: _core.Source | None) -> str:
-        """What bytes are that nobody refers to. It is only told: no load looks at them."""
-        if source is None:
-            return ""
         try:
-            kind, words = _core.sniff(source)
-            if kind not in _PICKLED:
-                return "" if words == "a file of no known kind" else words
+            is_pickled = _core.sniff(source)[0] in PICKLED
             inner = PickleScan(source, self._options, Findings())
-            core = inner._parse(self._options)
-            names = list(dict.fromkeys(use.name for use in _uses(core.globals())))
-            shown = ", ".join(map(printable, names[:3])) + (" ..." if len(names) > 3 else "")
-            return words + (f" that names {shown}" if names else "")
+            core = inner._parse(self._options) if is_pickled else None
+            return looks_like(source, core, self._budget)
         except Error:
-            return ""
+            return None
         finally:
             source.close()
 
@@ -337,6 +306,8 @@ class PickleScan:
                 looked_at |= self._one_of(members, rules)
             self._nested(kind, index, looked_at)
             self._check_members(index.core, len(index.sizes), [])
+            index.core.locate()
+            self._unclaimed(index.core)
             rest = [name for name in index.sizes if name not in looked_at]
             if rest:
                 found.not_checked.append(_rest_text(rest))
@@ -363,7 +334,7 @@ class PickleScan:
                 continue
             part = self._source.part(*place)
             try:
-                if _core.sniff(part)[0] not in _PICKLED:
+                if _core.sniff(part)[0] not in PICKLED:
                     continue
                 more = ALWAYS if name.rpartition("/")[2].startswith("custom_obj_") else ()
                 options = replace(self._options, allow=(*self._options.allow, *more))
@@ -405,41 +376,23 @@ def _pickles(
             yield (name, "data/", ""), rules
 
 
-def is_allowed(name: str, allow: Iterable[str]) -> bool:
-    """As `allow=` of a load: a whole name, or the group of a module."""
-    return any(name == a or ("." not in a and name.startswith(f"{a}.")) for a in allow)
-
-
-def unclaimed(source: _core.Source, gaps: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of the gaps of an archive behind the headers of its directories and, of the
-    last, behind its end records."""
-    for number, (offset, length) in enumerate(gaps):
-        last = number == len(gaps) - 1
-        taken = _end_records(source, offset) if last else _directories(source, offset, length)
-        if taken < length:
-            yield offset + taken, length - taken
-
-
-def _end_records(source: _core.Source, offset: int) -> int:
-    is_64 = source.read(offset, 4) == b"PK\6\6"
-    return _END + (_END64 if is_64 else 0)
-
-
-def _directories(source: _core.Source, offset: int, length: int) -> int:
-    """Bytes of the headers of directories ("folder/"), which are members without a content."""
-    taken = 0
-    while length - taken >= 30:
-        head = source.read(offset + taken, 30)
-        lengths = [int.from_bytes(head[at : at + 2], "little") for at in (26, 28)]
-        end = taken + 30 + sum(lengths)
-        if head[:4] != b"PK\3\4" or head[18:26] != bytes(8) or end > length or not lengths[0]:
-            break
-        if source.read(offset + taken + 30 + lengths[0] - 1, 1) != b"/":
-            break
-        taken = end
-        if head[6] & 8 and length - taken >= 16 and source.read(offset + taken, 4) == b"PK\7\x08":
-            taken += 16
-    return taken
+def look_elsewhere(
+    source: _core.Source,
+    kind: str,
+    options: Options,
+    found: Findings,
+    budget: Budget,
+    prefix: str = "",
+) -> None:
+    """What a file names that is not as it should be, wherever another reader might find it."""
+    allow = (*options.allow, *ALWAYS)  # it may have been an archive of TorchScript
+    for member, offset, names in elsewhere(source, kind, budget):
+        if member is None:
+            names = [n._replace(offset=n.offset + offset) for n in names]
+        where = prefix.removesuffix(": ") or None if member is None else prefix + member
+        found.add_names(names, where, allow)
+    if budget.spent:
+        found.not_checked.append("all places where pickles may be in what cannot be loaded")
 
 
 def _rest_text(names: list[str]) -> str:

@@ -112,7 +112,10 @@ class FileScan:
         lines = [f"{name}: {verdict} ({printable(self.description)}, {size(self.size)})"]
         lines += [f"  {problem}" for problem in self.problems]
         lines += [f"  globals: {text}" for text in _globals_text(self.globals)]
-        lines += [f"  note: {line}" for line in _note_lines(self.notes)]
+        told = [n for n in self.notes if n.kind == "UNREFERENCED" and " names " in n.message]
+        others = [n for n in self.notes if n not in told[:_SHOWN]] if told else self.notes
+        lines += [f"  note: {note}" for note in told[:_SHOWN]]
+        lines += [f"  note: {line}" for line in _note_lines(others)]
         lines += [f"  not checked: {text}" for text in self.not_checked]
         return "\n".join(lines)
 

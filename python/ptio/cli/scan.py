@@ -6,12 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ptio
+from ptio._text import printable
 from ptio.cli import _output
 from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
     from ptio._report import Problem
     from ptio._scan_report import FileScan, ScanReport
+
+_TEXT = 1000  # characters of a message
 
 _EXAMPLES = """\
 examples:
@@ -97,8 +100,11 @@ def _status(report: ScanReport, strict: bool) -> Exit:
 
 def sarif(report: ScanReport, strict: bool) -> dict[str, Any]:
     """The findings as SARIF 2.1.0 has them (docs.oasis-open.org/sarif/sarif/v2.1.0)."""
-    results, rules = [], set()
+    results, rules, said = [], set(), []
     for file in report.files:
+        words = [f"not checked: {text}" for text in file.not_checked]
+        words += [f"skipped: {file.skipped}"] if file.skipped else []
+        said += [_notification(file, text) for text in words]
         levels = (("error", file.problems), ("error" if strict else "note", file.notes))
         for level, problems in levels:
             for problem in problems:
@@ -112,8 +118,19 @@ def sarif(report: ScanReport, strict: bool) -> dict[str, Any]:
     return {
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "runs": [{"tool": {"driver": driver}, "results": results}],
+        "runs": [
+            {
+                "tool": {"driver": driver},
+                "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": said}],
+                "results": results,
+            }
+        ],
     }
+
+
+def _notification(file: FileScan, text: str) -> dict[str, Any]:
+    place = {"physicalLocation": {"artifactLocation": {"uri": _uri(file.path or "file")}}}
+    return {"level": "note", "message": {"text": printable(text, _TEXT)}, "locations": [place]}
 
 
 def _result(file: FileScan, problem: Problem, level: str) -> dict[str, Any]:
@@ -122,13 +139,15 @@ def _result(file: FileScan, problem: Problem, level: str) -> dict[str, Any]:
         location["region"] = {"byteOffset": problem.offset, "byteLength": 0}
     place: dict[str, Any] = {"physicalLocation": location}
     if problem.member is not None:
-        place["logicalLocations"] = [{"fullyQualifiedName": problem.member, "kind": "member"}]
+        place["logicalLocations"] = [
+            {"fullyQualifiedName": printable(problem.member), "kind": "member"}
+        ]
     return {
         "ruleId": problem.kind,
         "level": level,
-        "message": {"text": problem.message},
+        "message": {"text": printable(problem.message, _TEXT)},
         "locations": [place],
-        "properties": {"offset": problem.offset, "tensors": list(problem.tensors)},
+        "properties": {"offset": problem.offset, "tensors": list(map(printable, problem.tensors))},
     }
 
 
