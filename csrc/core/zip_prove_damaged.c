@@ -93,7 +93,8 @@ static ptio_status prove_all(prover *p, ptio_zip_index *index, ptio_error *err) 
 
 ptio_status ptio_zip_prove_damaged(const ptio_source *source, ptio_zip_index *index,
                                    const ptio_read_options *options, ptio_error *err) {
-    prover p = {.source = source, .options = options, .buffer = ptio_alloc(BUFFER, 1)};
+    size_t size = (size_t)ptio_min_u64(source->size, BUFFER);
+    prover p = {.source = source, .options = options, .buffer = ptio_alloc(size, 1)};
     if (p.buffer == NULL) return ptio_no_memory(err);
     ptio_status status = prove_all(&p, index, err);
     ptio_free(p.buffer);

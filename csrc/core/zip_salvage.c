@@ -189,7 +189,8 @@ static ptio_status tick(const ptio_source *source, const ptio_read_options *opti
 static ptio_status scan(salvage *s) {
     uint64_t size = s->source->size;
     PTIO_TRY(ptio_hash_key_new(&s->key, s->err));
-    if ((s->window = ptio_alloc(WINDOW + CONTEXT, 1)) == NULL) return ptio_no_memory(s->err);
+    s->window = ptio_alloc((size_t)ptio_min_u64(size, WINDOW + CONTEXT), 1);
+    if (s->window == NULL) return ptio_no_memory(s->err);
     for (uint64_t at = 0; at < size; at += WINDOW) {
         size_t n = (size_t)ptio_min_u64(size - at, WINDOW + CONTEXT);
         PTIO_TRY(ptio_source_read(s->source, at, s->window, n, s->err));
