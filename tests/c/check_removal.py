@@ -143,7 +143,9 @@ def main() -> int:
             if noticed and check in exceptions:
                 problems.append(f"{check} is an exception, but {next(iter(noticed))} notices it")
             elif not noticed and check not in exceptions:
-                tried = f"{len(tests[check])} tests reach it" if tests[check] else "no test reaches it"
+                tried = (
+                    f"{len(tests[check])} tests reach it" if tests[check] else "no test reaches it"
+                )
                 problems.append(f"{check} ({checks[check].place}) can be off: {tried}")
             elif noticed and "failed" not in noticed.values():
                 crashes += 1
