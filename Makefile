@@ -22,7 +22,7 @@ C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 .PHONY: help setup demo test test-large ctest check-removal asan lint bench dist clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.built $(VENV)/.tests ## virtual environment, C libraries, the package, what the tests need
 
