@@ -31,6 +31,7 @@ MEMORY = 8 << 30
 ID = re.compile(r'"([A-Z][0-9]*\.[a-z][a-z0-9_-]*)"')
 ASSERTION = re.compile(r"^\S+\.c:\d+: ", re.MULTILINE)  # that failed
 TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
+TEXTS = re.compile(rf"(?:{TEXT.pattern}\s*)+")
 
 
 class Check(NamedTuple):
@@ -38,15 +39,21 @@ class Check(NamedTuple):
     text: str  # of its message, or of what its message begins with
 
 
+def message_after(source: str, at: int) -> str:
+    """The next literal, which the compiler may have to put together, that is no id."""
+    literals = (found[0].strip() for found in TEXTS.finditer(source, at))
+    message = next((text for text in literals if not ID.fullmatch(text)), "")
+    return "".join(TEXT.findall(message))
+
+
 def checks_of_source() -> dict[str, Check]:
     checks = {}
-    for path in sorted(CORE.glob("*.[ch]")):
+    for path in [*sorted(CORE.glob("*.c")), *sorted(CORE.glob("*.h"))]:
         source = path.read_text()
         for match in ID.finditer(source):
             line = source.count("\n", 0, match.start()) + 1
-            rest = source[match.end() : source.find(";", match.end())]
-            text = "".join(t for t in TEXT.findall(rest) if not ID.fullmatch(f'"{t}"'))
-            checks[match[1]] = Check(f"{path.name}:{line}", text)
+            found = Check(f"{path.name}:{line}", message_after(source, match.end()))
+            checks.setdefault(match[1], found)
     return checks
 
 
