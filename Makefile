@@ -23,10 +23,10 @@ PACKAGING := setup.py pyproject.toml
 C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-large ctest asan fuzz fuzz-replay lint bench dist clean
+.PHONY: help setup demo test test-large ctest check-removal asan fuzz fuzz-replay lint bench dist clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.built $(VENV)/.tests ## virtual environment, C libraries, the package, what the tests need
 
@@ -42,6 +42,9 @@ test-large: $(VENV)/.built $(VENV)/.tests ## files beyond 4 GiB, a million tenso
 
 ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
 	tests/c/run.sh
+
+check-removal: $(VENV)/.system ## each check of the core off in turn: a test must fail each time
+	CHECK_REMOVAL=1 PYTHON=$(PYTHON) tests/c/run.sh
 
 asan: $(VENV)/.built $(VENV)/.tests ## both suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	tools/asan.sh $(PY) $(PYTEST_PARALLEL) $(PYTEST_ARGS)

@@ -361,6 +361,49 @@ def test_chunks_that_overlap_and_leave_a_gap(torch, make):
         ptio.load(made.write())
 
 
+def test_comparing_chunks_has_a_limit(torch, make, monkeypatch):
+    from ptio._containers import _distributed_metadata
+
+    made = make().tensor("w", torch.ones(4, 4), _grid((4, 4), 2, 2))
+    monkeypatch.setattr(_distributed_metadata, "_MOST_PAIRS", 0)
+    with pytest.raises(ptio.LimitError, match="pairs of chunks"):
+        ptio.load(made.write())
+
+
+def test_two_places_for_one_chunk(torch, make):
+    made = make().tensor("w", torch.ones(4, 2), _grid((4, 2), 2, 1))
+    first, second = made.metadata.storage_data
+    _set(second, offset=first.offset)
+    with pytest.raises(ptio.AmbiguousError, match="there are two places for it"):
+        ptio.load(made.write())
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", 1])
+def test_a_tensor_without_a_dtype(torch, make, dtype):
+    made = _two(torch, make)
+    _set(made.metadata.state_dict_metadata["w"].properties, dtype=dtype)
+    with pytest.raises(ptio.FormatError, match="name no dtype"):
+        ptio.load(made.write())
+
+
+def test_chunks_of_a_dtype_that_only_torch_has(torch, make):
+    made = make().tensor("w", torch.ones(4, 2, dtype=torch.complex32), _grid((4, 2), 2, 1))
+    with pytest.raises(ptio.UnsupportedError, match="NumPy has no dtype complex32"):
+        ptio.load(made.write())
+
+
+def test_an_archive_of_a_chunk_that_holds_more(torch, make):
+    import io
+
+    made = make().tensor("w", torch.ones(2, 4), _grid((2, 4), 2, 1))
+    file = io.BytesIO()
+    torch.save([torch.ones(1, 4)], file)
+    made.files["__0_0.distcp"] = bytearray(file.getvalue())
+    _set(made.infos("w")[0], length=len(file.getvalue()))
+    with pytest.raises(ptio.FormatError, match="holds something else"):
+        ptio.load(made.write())
+
+
 def test_many_chunks_are_checked_in_time(torch, make):
     made = make().tensor("w", torch.ones(2000, 1), _grid((2000, 1), 2000, 1)[:1])
     made.files.clear()

@@ -203,6 +203,24 @@ def test_broken_configs(tmp_path, config):
         ptio.load(path)
 
 
+@pytest.mark.parametrize(
+    ("views", "words"),
+    [
+        ({"w": ["weight_0", [2], [1]]}, "an entry has not 4 items"),
+        ({"w": ["weight_9", [2], [1], 0]}, "no member data/weights/weight_9"),
+        ({"w": ["weight_1", [2], [1], 0]}, "no single tensor"),
+    ],
+)
+def test_broken_configs_of_compiled_models(tmp_path, views, words):
+    members = {
+        "data/aotinductor/fast/weights_config.json": json.dumps(views).encode(),
+        "data/weights/weight_0": _saved(np.ones(2)),
+        "data/weights/weight_1": _saved({"a": np.ones(2), "b": np.ones(2)}),
+    }
+    with pytest.raises(ptio.FormatError, match=words):
+        ptio.load(_archive(tmp_path / "evil.pt2", **members))
+
+
 def test_pickled_weights_follow_the_rules(tmp_path):
     evil = checkpoints.archive(b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.", {})
     members = {WEIGHTS: _config(a=_entry(use_pickle=True)), "data/weights/weight_0": evil}

@@ -241,6 +241,29 @@ def test_shards_follow_the_rules(tmp_path):
         ptio.load(index)
 
 
+def test_a_shard_that_is_no_mapping(tmp_path):
+    ptio.save([1], tmp_path / "model-00001-of-00001.bin")
+    with pytest.raises(ptio.FormatError, match="a shard holds a list, not a dict"):
+        ptio.load(tmp_path)
+
+
+def test_an_index_larger_than_the_limit(sharded):
+    with pytest.raises(ptio.LimitError, match="the index has"):
+        ptio.load(sharded[1], limits=ptio.Limits(pickle_bytes=20))
+
+
+def test_shards_of_two_models_in_a_directory(tmp_path):
+    for stem in ("one", "two"):
+        ptio.save({"a": 1}, tmp_path / f"{stem}-00001-of-00001.bin")
+    with pytest.raises(ptio.UnsupportedError, match="shards of 2 models: open one by its index"):
+        ptio.load(tmp_path)
+
+
+def test_a_name_that_no_file_system_has(tmp_path):
+    with pytest.raises(ptio.FormatError, match="surrogates"):
+        ptio.load(_index(tmp_path, {"a": "\ud800.bin"}))
+
+
 def test_a_directory_without_a_checkpoint(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(ptio.UnsupportedError, match="directory without a checkpoint"):

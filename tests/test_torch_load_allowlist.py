@@ -227,6 +227,15 @@ def test_all_missing_names_come_in_one_error(torch, load, torch_save, serializat
         assert f"torch.serialization.add_safe_globals([{name}])" in str(caught.value)
 
 
+def test_a_file_that_names_very_many_classes_is_refused_like_any_other(load, write):
+    """More names than the core has numbers for."""
+    names = b"".join(b"cm\nn%d\n" % i for i in range(66_000))
+    with pytest.raises(ptio.ForbiddenError) as caught:
+        load(write(checkpoints.archive(b"\x80\x02](" + names + b"e.")))
+    assert "names 66000 globals" in str(caught.value)
+    assert len(caught.value.globals) == 10_000
+
+
 BLOCKED = [os.system, os.getcwd, __import__("sys").exit]
 
 

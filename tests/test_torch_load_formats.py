@@ -3,13 +3,16 @@
 safetensors."""
 
 import collections
+import decimal
 import io
 import os
 import pickle
 import struct
 import tarfile
 import warnings
+import zipfile
 
+import ptio
 import pytest
 
 BOTH = (True, False)
@@ -107,6 +110,40 @@ def test_tar_files_of_torch_0_1(torch, write, load):
 
 
 # --- TorchScript and safetensors ------------------------------------------------------------------
+
+
+def test_what_torch_itself_forbids_is_ours_too(torch, load, torch_save):
+    """In a FakeTensorMode it is torch that loads."""
+    bad = torch_save([os.getcwd])
+    with torch._subclasses.FakeTensorMode():
+        with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+            load(bad)
+        with pytest.raises(ptio.ForbiddenError) as caught:
+            load(torch_save([collections.deque()]))
+    assert caught.value.globals == ("collections.deque",)
+    assert "weights_only=False" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (None, ptio.FormatError, "storage '0' has no record data/0"),
+        (b"1234", ptio.BoundsError, "storage '0' declares 8 bytes, the record has 4"),
+    ],
+)
+def test_storages_are_proven_without_weights_only_too(
+    torch, load, torch_save, tmp_path, data, error, words
+):
+    whole = torch_save([torch.ones(2), decimal.Decimal(1)])
+    path = tmp_path / "other.pt"
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            if not name.endswith("/data/0"):
+                new.writestr(name, old.read(name))
+            elif data is not None:
+                new.writestr(name, data)
+    with pytest.raises(error, match=words):
+        load(path, weights_only=False)
 
 
 @pytest.fixture

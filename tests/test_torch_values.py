@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Torch's own kinds of values other than plain tensors, as ptio's contract maps them."""
 
+import importlib
+
 import numpy as np
 import ptio
 import pytest
@@ -111,6 +113,54 @@ def test_sparse_tensors(torch, check):
 
     ours = check(torch_corpus.sparse_tensors())
     assert all(type(value) is ptio.SparseTensor for value in ours.values())
+
+
+def _coo(torch, indices, values):
+    return torch.sparse_coo_tensor(indices, values, (3,), check_invariants=False)
+
+
+@pytest.mark.parametrize("kind", ["outside", "complex32"])
+def test_sparse_tensors_that_are_refused(torch, torch_save, kind):
+    """What only the bytes of tensors tell; through torch, too, where torch would check nothing."""
+    zero = torch.zeros(1, 1, dtype=torch.int64)
+    sparse, error, words = {
+        "outside": (_coo(torch, zero + 9, torch.ones(1)), ptio.BoundsError, ""),
+        "complex32": (
+            _coo(torch, zero, torch.ones(1, dtype=torch.complex32)),
+            ptio.UnsupportedError,
+            "NumPy has no such array",
+        ),
+    }[kind]
+    path = torch_save(sparse)
+    with pytest.raises(error, match=words):
+        ptio.load(path)
+    if kind == "outside":
+        load = importlib.import_module("ptio.torch").load
+        with pytest.raises(ptio.BoundsError, match="a sparse tensor is malformed"):
+            load(path)
+
+
+class Repeated:
+    """A nested tensor whose offsets are one number many times: 2**40 would cost nothing."""
+
+    def __init__(self, torch, n):
+        sizes = torch.ones(n, 1, dtype=torch.int64)
+        offsets = torch.zeros(1, dtype=torch.int64).expand(n)
+        self._made = torch._utils._rebuild_nested_tensor, (torch.ones(n), sizes, sizes, offsets)
+
+    def __reduce__(self):
+        return self._made
+
+
+def test_offsets_that_share_their_memory(torch, torch_save):
+    with pytest.raises(ptio.UnsupportedError, match="offsets of a nested tensor overlap in memory"):
+        ptio.load(torch_save(Repeated(torch, 5)))
+
+
+def test_a_dense_array_has_a_limit(torch, torch_save):
+    sparse = ptio.load(torch_save(torch.eye(3).to_sparse()))
+    with pytest.raises(ptio.LimitError, match="would take 36 B, the limit is 35 B"):
+        sparse.to_dense(max_bytes=35)
 
 
 def test_quantized_tensors(torch, check):

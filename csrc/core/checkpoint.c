@@ -16,7 +16,7 @@
 enum { MAX_SMALL_RECORD = 64 };
 
 static ptio_status check_kind(ptio_sniffed file, ptio_error *err) {
-    if (file.kind == PTIO_FILE_ZIP) return PTIO_OK;
+    if (file.kind == PTIO_FILE_ZIP || !ptio_check_is_on("Z1.kind")) return PTIO_OK;
     bool checkpoint = file.kind != PTIO_FILE_OTHER;
     return ptio_fail(err, checkpoint ? PTIO_E_FORMAT_UNSUPPORTED : PTIO_E_NOT_A_CHECKPOINT, "Z1.kind", 0,
                      "this is %s, not a checkpoint that torch.save wrote as a zip archive%s%s", file.name,

@@ -30,7 +30,7 @@ static ptio_status report_nothing(const ptio_source *source, ptio_status status,
     ptio_sniffed file;
     ptio_error ignored;
     if (status != PTIO_E_TRUNCATED || ptio_sniff(source, &file, &ignored) != PTIO_OK) return status;
-    if (file.kind == PTIO_FILE_ZIP) return status;
+    if (file.kind == PTIO_FILE_ZIP || !ptio_check_is_on("S1.other")) return status;
     return ptio_fail(err, PTIO_E_NOT_A_CHECKPOINT, "S1.other", 0, "this is %s, and holds no checkpoint%s%s",
                      file.name, file.hint == NULL ? "" : "; ", file.hint == NULL ? "" : file.hint);
 }
@@ -171,7 +171,7 @@ static ptio_status check_pickle(const ptio_source *source, const ptio_salvage *s
         const ptio_damaged_record *bad = &s->damaged[i];
         bool is_pickle = bad->name_length == below + sizeof pickle - 1 &&
                          memcmp(bad->name + below, pickle, sizeof pickle - 1) == 0;
-        if (!is_pickle) continue;
+        if (!is_pickle || !ptio_check_is_on("S1.damaged")) continue;
         *err = *bad->error;
         if (err->status == PTIO_E_CHECKSUM) return err->status;
         ptio_fail(err, PTIO_E_ZIP_MALFORMED, "S1.damaged", bad->error->offset,

@@ -160,10 +160,3 @@ const char *ptio_quote(char *out, const void *text, size_t length) {
     out[used] = '\0';
     return out;
 }
-
-#ifdef PTIO_CHECK_REMOVAL
-bool ptio_check_is_on(const char *id) {
-    const char *without = getenv("PTIO_WITHOUT_CHECK");
-    return without == NULL || strcmp(without, id) != 0;
-}
-#endif

@@ -53,8 +53,8 @@ const char *ptio_status_exception(ptio_status status); /* "FormatError", or "" *
 const char *ptio_status_hint(ptio_status status);
 
 /* One invariant of docs/security.md. The id is unique in the source, so that
- * a build with -DPTIO_CHECK_REMOVAL can switch it off by name and show that a
- * test notices. */
+ * tests/c/check_removal.py can switch it off by name and show that a test
+ * notices: the C tests define the function, and see which checks refuse what. */
 #ifdef PTIO_CHECK_REMOVAL
 bool ptio_check_is_on(const char *id);
 #else

@@ -235,7 +235,8 @@ static ptio_status read_tensor_entry(reader *r, const ptio_graph *graph, ptio_ta
     PTIO_TRY(check_entry(r, graph, &tuple));
     const ptio_node *storage = item_of(graph, tuple, 1);
     const ptio_tar_id *found = storage->kind == PTIO_N_INT ? ptio_tar_lookup(r->tar, storage->integer) : NULL;
-    PTIO_CHECK(found != NULL && !found->is_tensor, "L2.storage", r->err, LEGACY_MALFORMED, PTIO_NO_OFFSET,
+    /* The numbers of tensors come into the table after all of these. */
+    PTIO_CHECK(found != NULL, "L2.storage", r->err, LEGACY_MALFORMED, PTIO_NO_OFFSET,
                "a tensor without a storage in the file");
     tensor->id = item_of(graph, tuple, 0)->integer;
     tensor->storage = found->number;

@@ -290,7 +290,8 @@ static ptio_status vet_call_node(ptio_vetting *v, ptio_ref ref) {
     VET_CHECK(v, kind == PTIO_N_MARKER, "P8.callee", PICKLE_MALFORMED, "%s is called like a function",
               ptio_vet_kind_name(v, callee));
     const ptio_global *global = ptio_global_get(vet_node(v, callee)->sub);
-    if (global->role != PTIO_ROLE_MAKE) return forbid_constructor(v, callee);
+    if (global->role != PTIO_ROLE_MAKE && ptio_check_is_on("P8.constructor"))
+        return forbid_constructor(v, callee);
     if (node->kind != PTIO_N_CALL) {
         VET_CHECK(v, node->kind == PTIO_N_NEWOBJ && (makers[global->value].traits & N), "P8.newobj",
                   PICKLE_MALFORMED, "%s.%s is made by NEWOBJ, which no pickler writes for it", global->module,

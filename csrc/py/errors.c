@@ -10,13 +10,10 @@ ptio_status ptio_python_failed(ptio_error *err) {
     return ptio_fail(err, PTIO_E_CANCELLED, "python", PTIO_NO_OFFSET, "an exception is set");
 }
 
-/* More than any program has; a file made for it could name a million. */
-enum { MOST_NAMES = 10000 };
-
 /* ("module.name", ...) of every global that was refused, in stream order. */
 static PyObject *forbidden_names(const ptio_checkpoint *c) {
     PyObject *names = PyList_New(0);
-    for (size_t i = 0; names != NULL && i < c->forbidden_count && i < MOST_NAMES; i++) {
+    for (size_t i = 0; names != NULL && i < c->forbidden_count && i < PTIO_MOST_NAMES; i++) {
         const uint8_t *module_text, *name_text;
         size_t module_size, name_size;
         ptio_global_name(&c->graph, c->forbidden[i].node, &module_text, &module_size, &name_text, &name_size);

@@ -31,19 +31,31 @@ int ptio_judging_traverse(ptio_judging *judging, visitproc visit, void *arg) {
     return 0;
 }
 
+/* The number of the object that goes with an answer. What is refused or stays data needs none, and
+ * a file may name any number of those; the others are at most what the caller has to give. */
+static Py_ssize_t number_object(ptio_judging *judging, int judgement, PyObject *object) {
+    Py_ssize_t number = PyList_GET_SIZE(judging->objects);
+    if (judgement != PTIO_OURS && judgement != PTIO_THEIRS) return 0;
+    if (number > UINT16_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "more than 65536 classes and functions are allowed and used");
+        return -1;
+    }
+    return PyList_Append(judging->objects, object) < 0 ? -1 : number;
+}
+
 /* Asks for a new name: (judgement, number of its object), which `asked` keeps. */
 static PyObject *ask(ptio_judging *judging, PyObject *module, PyObject *name, bool known, PyObject *key) {
     PyObject *answer =
         PyObject_CallFunctionObjArgs(judging->judge, module, name, known ? Py_True : Py_False, NULL);
-    PyObject *pair = NULL;
-    Py_ssize_t number = PyList_GET_SIZE(judging->objects);
+    PyObject *pair = NULL, *object;
+    int judgement;
     if (answer == NULL) return NULL;
-    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 2)
+    if (!PyTuple_Check(answer))
         PyErr_SetString(PyExc_TypeError, "judge must return (judgement, object)");
-    else if (number > UINT16_MAX)
-        PyErr_SetString(PyExc_OverflowError, "a file names more than 65536 classes and functions");
-    else if (PyList_Append(judging->objects, PyTuple_GET_ITEM(answer, 1)) == 0)
-        pair = Py_BuildValue("On", PyTuple_GET_ITEM(answer, 0), number);
+    else if (PyArg_ParseTuple(answer, "iO;judge must return (judgement, object)", &judgement, &object)) {
+        Py_ssize_t number = number_object(judging, judgement, object);
+        if (number >= 0) pair = Py_BuildValue("in", judgement, number);
+    }
     if (pair != NULL && PyDict_SetItem(judging->asked, key, pair) < 0) Py_CLEAR(pair);
     Py_DECREF(answer);
     return pair;
@@ -80,12 +92,18 @@ ptio_status ptio_judge_global(void *context, uint32_t global, const uint8_t *mod
         *object = (uint16_t)(judging->of_global[global] - 1);
         return PTIO_OK;
     }
+    if (judging->refused >= PTIO_MOST_NAMES) { /* it fails anyway: asking costs more than all the rest */
+        *judgement = PTIO_REFUSED;
+        return PTIO_OK;
+    }
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *module_text = ptio_shown_text(module, module_size),
              *name_text = ptio_shown_text(name, name_size);
     ptio_status status = PTIO_OK;
     if (judge(judging, global, module_text, name_text, judgement, object) < 0)
         status = ptio_python_failed(err);
+    else if (*judgement == PTIO_REFUSED)
+        judging->refused++;
     Py_XDECREF(module_text);
     Py_XDECREF(name_text);
     PyGILState_Release(gil);

@@ -119,12 +119,16 @@ typedef struct {
     uint8_t nothing[16]; /* what an empty storage points to */
 } ptio_storage_object;
 
+/* Refused names that an error lists: more than any program has, but a file may name a million. */
+enum { PTIO_MOST_NAMES = 10000 };
+
 /* What a caller's rule has said of the globals of a file. */
 typedef struct {
     PyObject *judge;     /* callable(module, name) -> (judgement, object); NULL: there is no rule */
     PyObject *asked;     /* {(module, name): (judgement, number of the object)} */
     PyObject *objects;   /* list */
     uint32_t *of_global; /* row of globals.def -> number of its object, plus 1 */
+    unsigned refused;    /* uses of refused names so far */
 } ptio_judging;
 
 typedef struct {

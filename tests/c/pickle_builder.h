@@ -28,6 +28,15 @@
 #define CALL(callee, arguments) callee "(" arguments "tR"
 #define BYTES(escaped) CALL(GLOBAL_OF("_codecs", "encode"), TEXT(escaped) TEXT("latin1"))
 
+/* An int whose bits are those of a tuple of `count` items, the first of which is the first that any
+ * tuple of the pickle has, or `first` items later: what is no tuple must never be read as one. */
+#define FORGED_TUPLE(count, first) FORGED_##count(first)
+#define FORGED_1(first) "\x8a\5" first "\0\0\0\1"
+#define FORGED_2(first) "\x8a\5" first "\0\0\0\2"
+#define FORGED_3(first) "\x8a\5" first "\0\0\0\3"
+#define FORGED_5(first) "\x8a\5" first "\0\0\0\5"
+#define FORGED_8(first) "\x8a\5" first "\0\0\0\10"
+
 /* An object of a class that nobody knows. */
 #define UNKNOWN GLOBAL_OF("some.module", "Thing")
 #define OPAQUE UNKNOWN ")\x81"

@@ -146,15 +146,23 @@ static void persistent_ids_of_another_shape(void) {
         OBJECT(LEGACY_ID(FLOAT, "0", "4", "NN") "Q", "", PICKLE_MALFORMED, "P10.items", "has 7 items"),
         OBJECT(VIEWED("0", "4", "K\1"), "", PICKLE_MALFORMED, "L1.view-tuple", "a storage's view is an int"),
         OBJECT(VIEWED("0", "4", "(" TEXT("1") INT("0") "t"), "", PICKLE_MALFORMED, "L1.view-tuple", "is a tuple"),
+        OBJECT(VIEW("1", INT("0"), INT("1")) "0" VIEWED("0", "4", FORGED_TUPLE(3, "\0")), "", PICKLE_MALFORMED, "L1.view-tuple",
+               "a storage's view is an int"),
         OBJECT(VIEWED("0", "4", VIEW("../x", INT("0"), INT("1"))), "", PICKLE_MALFORMED, "Z12.characters", "'../x'"),
         OBJECT(VIEWED("0", "4", VIEW("1", "N", INT("1"))), "", BOUNDS, "L1.view-int", "a storage's view is None"),
         OBJECT(VIEWED("0", "4", VIEW("1", INT("-1"), INT("1"))), "", BOUNDS, "L1.view-int", "is an int"),
+        OBJECT(LEGACY_ID(TORCH("ByteStorage"), "0", "4", VIEW("1", INT("-1"), INT("1"))) "Q", "", BOUNDS, "L1.view-int", "is an int"),
         OBJECT(VIEWED("0", "4", VIEW("1", INT("4611686018427387904"), INT("1"))), "", BOUNDS, "L1.view-int", "is an int"),
         OBJECT(VIEWED("0", "4", VIEW("1", INT("1"), INT("4"))), "", BOUNDS, "L1.view",
                "a view of 16 bytes from byte 4 on of a storage that has 16"),
         OBJECT(VIEWED("0", "4", VIEW("1", INT("5"), INT("0"))), "", BOUNDS, "L1.view", "from byte 20 on"),
         OBJECT("(" VIEWED("0", "4", VIEW("1", INT("0"), INT("4"))) VIEWED("0", "4", VIEW("1", INT("0"), INT("3"))), "t",
                PICKLE_MALFORMED, "L1.view-again", "two different views have the same key"),
+        OBJECT("(" VIEWED("0", "4", VIEW("1", INT("0"), INT("2"))) VIEWED("0", "4", VIEW("1", INT("1"), INT("2"))), "t",
+               PICKLE_MALFORMED, "L1.view-again", "the same key"),
+        OBJECT("(" VIEWED("0", "4", VIEW("1", INT("0"), INT("4"))) VIEWED("2", "4", VIEW("1", INT("0"), INT("4"))), "t",
+               PICKLE_MALFORMED, "L1.view-again", "the same key"),
+        OBJECT(VIEWED("0", "4", VIEW("0", INT("0"), INT("4"))), "", PICKLE_MALFORMED, "L1.view-again", "the same key"),
         OBJECT("(" LEGACY("1", "4") VIEWED("0", "4", VIEW("1", INT("0"), INT("4"))), "t", PICKLE_MALFORMED, "L1.view-again",
                "the same key"),
         OBJECT("(" VIEWED("0", "4", VIEW("1", INT("0"), INT("4"))) LEGACY("1", "4"), "t", PICKLE_MALFORMED, "L1.kind",
@@ -207,7 +215,8 @@ static void the_first_pickles(void) {
 /* The kind of a file is seen before; who calls this by itself is told the same. */
 static void the_magic_number_is_literal(void) {
     static const char *const files[] = {"K\1.", "\x8a\x0a\x6d\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.",
-                                        "L119547037146038801333357L\n.", "N."};
+                                        "L119547037146038801333357L\n.", "L11954703714603880133335L\n.",
+                                        "V119547037146038801333356\n.", "N."};
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         ptio_checkpoint_options options = default_options();
         ptio_source source;

@@ -200,6 +200,7 @@ static void numbers_that_no_pickler_writes(void) {
 static void text_that_no_pickler_writes(void) {
     static const broken_pickle cases[] = {
         BROKEN("", "Sabc\n.", PICKLE_MALFORMED, "P2.quotes", "STRING without matching quotes"),
+        BROKEN("", "Sxabcx\n.", PICKLE_MALFORMED, "P2.quotes", "quotes"),
         BROKEN("", "S'abc\n.", PICKLE_MALFORMED, "P2.quotes", "quotes"),
         BROKEN("", "S'abc\"\n.", PICKLE_MALFORMED, "P2.quotes", "quotes"),
         BROKEN("", "S'\n.", PICKLE_MALFORMED, "P2.quotes", "quotes"),

@@ -5,6 +5,7 @@
  */
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "memory.h"
 #include "pickle_write.h"
@@ -101,6 +102,18 @@ static void long_integers(void) {
     }
     bytes[0] = 5;
     ASSERT_FAILS(ptio_pickler_long(&p, bytes, 0, &err), UNWRITABLE, "W5.long", "of 0 bytes", PTIO_NO_OFFSET);
+}
+
+/* LONG4 has 31 bits for its length. Pages that nobody writes to take no memory. */
+static void integers_of_2_gib(void) {
+    size_t n = (size_t)1 << 31;
+    uint8_t *bytes = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    begin();
+    ASSERT_TRUE(bytes != MAP_FAILED);
+    if (bytes == MAP_FAILED) return;
+    bytes[n - 1] = 1;
+    ASSERT_FAILS(ptio_pickler_long(&p, bytes, n, &err), UNWRITABLE, "W5.long", "of 2147483648 bytes", PTIO_NO_OFFSET);
+    munmap(bytes, n);
 }
 
 static void floats(void) {
@@ -311,6 +324,7 @@ void suite_pickle_write(void) {
     RUN(integers);
     RUN(integers_have_no_byte_too_many);
     RUN(long_integers);
+    RUN(integers_of_2_gib);
     RUN(floats);
     RUN(strings);
     RUN(globals_and_calls);

@@ -87,6 +87,8 @@ static void close_tar(opened_tar *o) {
 #define FOUR "\4\0\0\0\0\0\0\0" "0123456789abcdef"
 #define ONE_STORAGE "I1\n." STORED("7", FLOAT) FOUR
 #define NO_VIEWS "]."
+#define X16 "xxxxxxxxxxxxxxxx"
+#define LONG_PLACE X16 X16 X16 X16 X16 X16 X16 X16 "x" /* a byte too long */
 #define STORAGES ONE_STORAGE NO_VIEWS
 #define LISTED(id, storage) "(" INT(id) storage TORCH("FloatTensor") "t."
 #define Q(n) n "\0\0\0\0\0\0\0"
@@ -173,14 +175,19 @@ static void lists_of_storages(void) {
         BROKEN_TAR("I2\n." STORED("7", FLOAT) FOUR, TENSORS, "N.", TRUNCATED, "L1.cut", "list of storages"),
         BROKEN_TAR("I1\n.N.", TENSORS, "N.", LEGACY_MALFORMED, "L2.entry", "not (number"),
         BROKEN_TAR("I1\n.(I7\nVcpu\nNt.", TENSORS, "N.", LEGACY_MALFORMED, "L2.entry", "class)"),
+        BROKEN_TAR("I1\n.(I7\nVcpu\n" FLOAT "Nt.", TENSORS, "N.", LEGACY_MALFORMED, "L2.entry", "not (number"),
+        BROKEN_TAR("I1\n.(I7\nVcpu\n" FLOAT "t0" FORGED_TUPLE(3, "\0") ".", TENSORS, "N.", LEGACY_MALFORMED, "L2.entry", "not (number"),
         BROKEN_TAR("I1\n.(Va\nVcpu\n" FLOAT "t.", TENSORS, "N.", LEGACY_MALFORMED, "L2.entry", "not (number"),
         BROKEN_TAR("I1\n.(I7\nN" FLOAT "t.", TENSORS, "N.", LEGACY_MALFORMED, "L2.location", "no short text"),
+        BROKEN_TAR("I1\n.(I7\nV" LONG_PLACE "\n" FLOAT "t.", TENSORS, "N.", LEGACY_MALFORMED, "L2.location", "no short text"),
         BROKEN_TAR("I1\n.(I7\nV\\u00e9\n" FLOAT "t.", TENSORS, "N.", LEGACY_MALFORMED, "L2.location", "no short text"),
         BROKEN_TAR("I1\n." STORED("7", GLOBAL_OF("os", "system")), TENSORS, "N.", GLOBAL_FORBIDDEN, "L2.class",
                    "none of torch's"),
         BROKEN_TAR("I1\n." STORED("7", TORCH("float32")), TENSORS, "N.", GLOBAL_FORBIDDEN, "L2.class", "storage's class"),
         BROKEN_TAR("I1\n.(I7\nVcpu\n" UNKNOWN "0" FLOAT "t.", TENSORS, "N.", GLOBAL_FORBIDDEN, "L1.global", "only plain data"),
         BROKEN_TAR("I1\n." STORED("7", FLOAT) "\xff\xff\xff\xff\xff\xff\xff\xff", TENSORS, "N.", BOUNDS, "L2.elements",
+                   "a storage of -1 elements"),
+        BROKEN_TAR("I1\n." STORED("7", TORCH("ByteStorage")) "\xff\xff\xff\xff\xff\xff\xff\xff", TENSORS, "N.", BOUNDS, "L2.elements",
                    "a storage of -1 elements"),
         BROKEN_TAR("I1\n." STORED("7", FLOAT) "\0\0\0\0\0\0\0\x7f", TENSORS, "N.", BOUNDS, "L2.elements", "elements"),
         BROKEN_TAR("I1\n." STORED("7", FLOAT) "\5\0\0\0\0\0\0\0" "0123456789abcdef].", TENSORS, "N.", TRUNCATED, "L1.room",
@@ -218,6 +225,11 @@ static void lists_of_tensors(void) {
         BROKEN_TAR(STORAGES, "I1\n." LISTED("9", INT("8")), "N.", LEGACY_MALFORMED, "L2.storage", "without a storage"),
         BROKEN_TAR(STORAGES, "I1\n.(I9\nI7\n" GLOBAL_OF("os", "system") "t.", "N.", GLOBAL_FORBIDDEN, "L2.tensor-class",
                    "none of torch's"),
+        BROKEN_TAR(STORAGES, "I1\n.(I9\nI7\n" GLOBAL_OF("os", "FloatTensor") "t.", "N.", GLOBAL_FORBIDDEN, "L2.tensor-class",
+                   "torch's"),
+        BROKEN_TAR(STORAGES, "I1\n.(I9\nI7\n" TORCH("FloatStorage") "t.", "N.", GLOBAL_FORBIDDEN, "L2.tensor-class", "torch's"),
+        BROKEN_TAR(STORAGES, "I2\n." LISTED("9", INT("7")) TWO_BY_TWO LISTED("4", INT("9")) TWO_BY_TWO, "N.", LEGACY_MALFORMED,
+                   "L2.storage", "without a storage"),
         BROKEN_TAR(STORAGES, "I1\n.(I9\nI7\n" TORCH("Tenso") "t.", "N.", GLOBAL_FORBIDDEN, "L2.tensor-class", "torch's"),
         BROKEN_TAR(STORAGES, "I1\n." LISTED("9", INT("7")) "\x41\0\0\0\0\0\0\0", "N.", LIMIT, "L2.dims", "65 dimensions"),
         BROKEN_TAR(STORAGES, "I1\n." LISTED("9", INT("7")) "\1\0\0\0\0\0\0\0" Q("\1"), "N.", TRUNCATED, "L1.room", "8 bytes"),

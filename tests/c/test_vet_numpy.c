@@ -77,6 +77,7 @@ static void states_of_dtypes(void) {
                "P8.numpy-late", "changes after it was used"),
         BROKEN(DTYPE("f4") "N", "b.", PICKLE_MALFORMED, "P8.numpy-state", "a NumPy dtype's state is None"),
         BROKEN(DTYPE("f4") "(Nt", "b.", PICKLE_MALFORMED, "P8.numpy-state", "a tuple"),
+        BROKEN(PLAIN_STATE("<") "0" DTYPE("f4") FORGED_TUPLE(8, "\0"), "b.", PICKLE_MALFORMED, "P8.numpy-state", "an int"),
         BROKEN(DTYPE("M8") PLAIN_STATE("<"), "b.", PICKLE_MALFORMED, "P8.numpy-state", "a tuple"),
         BROKEN(DTYPE("f4") STATE("4", TEXT("<"), "N", "N", "N", "-1", "-1", "0"), "b.", VALUE_UNSUPPORTED, "P8.numpy-version",
                "version that ptio does not know"),
@@ -114,6 +115,10 @@ static void units_of_datetimes(void) {
         BROKEN(DATED("M8", "4", UNIT("C\2ns", "0")), "b.", PICKLE_MALFORMED, "P8.numpy-unit", "unit"),
         BROKEN(DATED("M8", "4", UNIT("C\2ns", "2147483648")), "b.", PICKLE_MALFORMED, "P8.numpy-unit", "unit"),
         BROKEN(DATED("M8", "4", TUPLE("N" TUPLE("C\2ns" INT("1") INT("2") INT("1")))), "b.", PICKLE_MALFORMED, "P8.numpy-unit", ""),
+        BROKEN(DATED("M8", "4", TUPLE("N" TUPLE("C\2ns" INT("1") INT("1") INT("2")))), "b.", PICKLE_MALFORMED, "P8.numpy-unit", ""),
+        /* a float with the bits of 1 */
+        BROKEN(DATED("M8", "4", TUPLE("N" TUPLE("C\2ns" "G\0\0\0\0\0\0\0\1" INT("1") INT("1")))), "b.", PICKLE_MALFORMED,
+               "P8.numpy-unit", ""),
     };
     OPEN_BROKEN(cases);
 }
@@ -125,15 +130,21 @@ static void fields_of_structured_dtypes(void) {
         BROKEN(DTYPE("f4") STATE("3", TEXT("<"), "N", TUPLE(A), DICT(A FIELD(F4, "0")), "-1", "-1", "0"), "b.",
                PICKLE_MALFORMED, "P8.numpy-fields", "a NumPy dtype of kind 'f' with fields"),
         BROKEN(DTYPE("V8") STATE("3", TEXT("|"), "N", TUPLE(A), "N", "8", "1", "16"), "b.", PICKLE_MALFORMED, "P8.numpy-fields", ""),
+        BROKEN(TUPLE(A) "0" RECORD("8", FORGED_TUPLE(1, "\0"), DICT(A FIELD(F4, "0")), "1", "16"), "b.", PICKLE_MALFORMED,
+               "P8.numpy-fields", "with fields"),
         BROKEN(RECORD("8", ")", "}", "1", "16"), "b.", VALUE_UNSUPPORTED, "P8.numpy-names", "a structured dtype of 0 fields"),
         BROKEN(RECORD("8", TUPLE(A), "}", "1", "16"), "b.", VALUE_UNSUPPORTED, "P8.numpy-field-count", "1 names and another"),
         BROKEN(RECORD("8", TUPLE(A), DICT(A FIELD(F4, "0") TEXT("b") FIELD(F4, "4")), "1", "16"), "b.", VALUE_UNSUPPORTED,
                "P8.numpy-field-count", "1 names and another number of fields"),
         BROKEN(ONE_FIELD("N", A, FIELD(F4, "0")), "b.", PICKLE_MALFORMED, "P8.numpy-name", "a field's name is None"),
+        BROKEN(ONE_FIELD("C\1" "a", "C\1" "a", FIELD(F4, "0")), "b.", PICKLE_MALFORMED, "P8.numpy-name", "bytes"),
         BROKEN(ONE_FIELD(TEXT(""), TEXT(""), FIELD(F4, "0")), "b.", PICKLE_MALFORMED, "P8.numpy-name", "a str"),
         BROKEN(ONE_FIELD(A, TEXT("b"), FIELD(F4, "0")), "b.", PICKLE_MALFORMED, "P8.numpy-key", "lacks a field that it names"),
         BROKEN(ONE_FIELD(A, "C\1" "a", FIELD(F4, "0")), "b.", PICKLE_MALFORMED, "P8.numpy-key", "lacks a field"),
         BROKEN(ONE_FIELD(A, A, "N"), "b.", VALUE_UNSUPPORTED, "P8.numpy-field", "a field that is not (dtype, offset)"),
+        BROKEN(ONE_FIELD(A, A, TUPLE("N" INT("0"))), "b.", VALUE_UNSUPPORTED, "P8.numpy-field", "not (dtype, offset)"),
+        BROKEN(FIELD(DTYPE("f4"), "0") "0" ONE_FIELD(A, A, FORGED_TUPLE(2, "\3")), "b.", VALUE_UNSUPPORTED, "P8.numpy-field",
+               "not (dtype, offset)"),
         BROKEN(ONE_FIELD(A, A, TUPLE(F4 "N")), "b.", VALUE_UNSUPPORTED, "P8.numpy-field", "not (dtype, offset)"),
         BROKEN(ONE_FIELD(A, A, TUPLE(F4 INT("0") A)), "b.", VALUE_UNSUPPORTED, "P8.numpy-field", "not (dtype, offset)"),
         BROKEN(ONE_FIELD(A, A, FIELD(OBJECT, "0")), "b.", VALUE_UNSUPPORTED, "P8.numpy-object-field", "holds objects"),
@@ -153,10 +164,29 @@ static void fields_of_structured_dtypes(void) {
     OPEN_BROKEN(cases);
 }
 
+static void fields_have_a_longest_list(void) {
+    static const char before[] = DTYPE("V8") "(" INT("3") TEXT("|") "N(";
+    pickle_buffer p = {0};
+    ptio_error err = {0};
+    opened o;
+    ADD(&p, before);
+    ADD_TIMES(&p, A, 1025);
+    ADD(&p, "t}" INT("8") INT("1") INT("16") "t");
+    ADD(&p, "b.");
+    ASSERT_FAILS(open_pickle(&o, p.bytes, p.size, NULL, &err), VALUE_UNSUPPORTED, "P8.numpy-names", "of 1025 fields", p.size - 2);
+    opened_free(&o);
+    pickle_free(&p);
+}
+
 static void subarrays(void) {
 #define SUBARRAY(size, pair) DTYPE("V" size) TUPLE(INT("3") TEXT("|") pair "NN" INT(size) INT("4") INT("0"))
     static const broken_pickle cases[] = {
         BROKEN(SUBARRAY("12", "]"), "b.", PICKLE_MALFORMED, "P8.numpy-subarray", "sub-array is a list"),
+        BROKEN(TUPLE(DTYPE("f4") TUPLE(INT("3"))) "0" SUBARRAY("12", FORGED_TUPLE(2, "\4")), "b.", PICKLE_MALFORMED,
+               "P8.numpy-subarray", "an int"),
+        BROKEN(SUBARRAY("12", TUPLE(F4 TUPLE(INT("3")) "N")), "b.", PICKLE_MALFORMED, "P8.numpy-subarray", "a tuple"),
+        BROKEN(DTYPE("V8") STATE("3", TEXT("|"), TUPLE(F4 TUPLE(INT("2"))), TUPLE(A), DICT(A FIELD(F4, "0")), "8", "1", "16"), "b.",
+               PICKLE_MALFORMED, "P8.numpy-subarray", "a tuple"),
         BROKEN(SUBARRAY("12", TUPLE("N" TUPLE(INT("3")))), "b.", PICKLE_MALFORMED, "P8.numpy-subarray", "a tuple"),
         BROKEN(DTYPE("f4") TUPLE(INT("3") TEXT("<") TUPLE(F4 TUPLE(INT("1"))) "NN" INT("-1") INT("-1") INT("0")), "b.",
                PICKLE_MALFORMED, "P8.numpy-subarray", "a tuple"),
@@ -208,6 +238,9 @@ static void arrays_that_are_refused(void) {
                "P8.numpy-again", "a NumPy array is built twice"),
         BROKEN(EMPTY_ARRAY "N", "b.", PICKLE_MALFORMED, "P8.numpy-array-state", "a NumPy array's state is None"),
         BROKEN(EMPTY_ARRAY TUPLE(INT("0") TUPLE(INT("1")) F4 FALSE_ "C\4abcd"), "b.", PICKLE_MALFORMED, "P8.numpy-array-state", ""),
+        BROKEN(EMPTY_ARRAY TUPLE(INT("1") TUPLE(INT("1")) F4 FALSE_ "C\4abcdN"), "b.", PICKLE_MALFORMED, "P8.numpy-array-state", ""),
+        BROKEN(TUPLE(INT("1") TUPLE(INT("1")) DTYPE("f4") FALSE_ "C\4abcd") "0" EMPTY_ARRAY FORGED_TUPLE(5, "\4"), "b.",
+               PICKLE_MALFORMED, "P8.numpy-array-state", "an int"),
         BROKEN(EMPTY_ARRAY TUPLE(INT("1") INT("1") F4 FALSE_ "C\4abcd"), "b.", PICKLE_MALFORMED, "P8.numpy-shape",
                "a NumPy array's shape is an int"),
         BROKEN(ARRAY(F4, TRUE_, "C\4abcd"), "b.", PICKLE_MALFORMED, "P8.numpy-shape-int", "shape holds a bool"),
@@ -271,6 +304,7 @@ void suite_vet_numpy(void) {
     RUN(states_of_dtypes);
     RUN(units_of_datetimes);
     RUN(fields_of_structured_dtypes);
+    RUN(fields_have_a_longest_list);
     RUN(subarrays);
     RUN(arrays_that_numpy_writes);
     RUN(arrays_that_are_refused);

@@ -237,6 +237,8 @@ static void dates_that_do_not_exist(void) {
         BROKEN(DATE_OF("\x07\xe8\x82\x1d"), "R.", PICKLE_MALFORMED, "P8.date", "date"), /* a date has no fold */
         BROKEN(DATETIME("date") "(C\3\x07\xe8\x02t", "R.", PICKLE_MALFORMED, "P8.date", "date"),
         BROKEN(DATETIME("date") "(" INT("2024") "t", "R.", PICKLE_MALFORMED, "P8.date", "an int"),
+        BROKEN(DATETIME("time") "(Nt", "R.", PICKLE_MALFORMED, "P8.time", "time is called with None"),
+        BROKEN(DATETIME("datetime") "(Nt", "R.", PICKLE_MALFORMED, "P8.datetime", "datetime is called with None"),
         BROKEN(TIME_OF("\x18\x00\x00\x00\x00\x00"), "R.", PICKLE_MALFORMED, "P8.time", "time is called with bytes"),
         BROKEN(TIME_OF("\x00\x3c\x00\x00\x00\x00"), "R.", PICKLE_MALFORMED, "P8.time", "time"),
         BROKEN(TIME_OF("\x00\x00\x3c\x00\x00\x00"), "R.", PICKLE_MALFORMED, "P8.time", "time"),

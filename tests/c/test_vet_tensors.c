@@ -178,6 +178,7 @@ static void gradients_need_a_dtype_that_has_them(void) {
 /* Packed types: the shape counts elements, the storage bytes. */
 #define QTENSOR(storage, size, stride, quantizer) \
     UTILS("_rebuild_qtensor") "(" storage INT("0") size stride quantizer FALSE_ HOOKS "t"
+#define META(size, stride) CALL(UTILS("_rebuild_meta_tensor_no_storage"), FLOAT32 size stride FALSE_)
 #define PER_TENSOR TUPLE(TORCH("per_tensor_affine") REAL("0.5") INT("3"))
 #define QINT8 STORAGE("QInt8Storage", "0", "16")
 #define SCALES(n) TENSOR_OF(STORAGE("DoubleStorage", "1", "2"), "0", INT(n), INT("1"))
@@ -203,6 +204,7 @@ static void quantizers_that_are_refused(void) {
 #define ROWS(quantizer) QTENSOR(QINT8, SIZE2("2", "8"), SIZE2("8", "1"), quantizer)
     static const broken_pickle cases[] = {
         BROKEN(ROWS("N"), "R.", PICKLE_MALFORMED, "T8.quantizer", "a quantized tensor's quantizer is None"),
+        BROKEN(PER_TENSOR "0" ROWS(FORGED_TUPLE(3, "\0")), "R.", PICKLE_MALFORMED, "T8.quantizer", "quantizer is an int"),
         BROKEN(ROWS(TUPLE(TORCH("per_tensor_affine") "N")), "R.", PICKLE_MALFORMED, "T8.quantizer", "a tuple"),
         BROKEN(ROWS(TUPLE(TORCH("per_tensor_affine") REAL("inf") INT("0"))), "R.", VALUE_UNSUPPORTED, "T8.scale",
                "scale is not a finite number"),
@@ -212,6 +214,7 @@ static void quantizers_that_are_refused(void) {
                "zero point is not an int"),
         BROKEN(ROWS(TUPLE(TORCH("per_tensor_symmetric") REAL("1.0") INT("0"))), "R.", VALUE_UNSUPPORTED, "T8.scheme",
                "unknown scheme"),
+        BROKEN(ROWS(TUPLE(TORCH("per_channel_symmetric") SCALES("2") ZEROS("2") INT("0"))), "R.", VALUE_UNSUPPORTED, "T8.scheme", ""),
         BROKEN(ROWS(TUPLE("N" REAL("1.0") INT("0"))), "R.", VALUE_UNSUPPORTED, "T8.scheme", "unknown scheme"),
         BROKEN(ROWS(TUPLE(TORCH("per_channel_affine") SCALES("2") ZEROS("2"))), "R.", VALUE_UNSUPPORTED, "T8.scheme", ""),
         BROKEN(ROWS(PER_CHANNEL(SCALES("2"), ZEROS("2"), "7")), "R.", BOUNDS, "T8.axis", "a quantized tensor of 2 dimensions"),
@@ -220,6 +223,9 @@ static void quantizers_that_are_refused(void) {
         BROKEN(ROWS(PER_CHANNEL("N", ZEROS("2"), "0")), "R.", PICKLE_MALFORMED, "T8.channels", "scales are None"),
         BROKEN(ROWS(PER_CHANNEL(SCALES("2"), "N", "0")), "R.", PICKLE_MALFORMED, "T8.channels", "zero points are None"),
         BROKEN(ROWS(PER_CHANNEL(SCALES("1"), ZEROS("2"), "0")), "R.", BOUNDS, "T8.length", "1 scales for 2 channels"),
+        BROKEN(ROWS(PER_CHANNEL(TENSOR_OF(STORAGE("DoubleStorage", "1", "2"), "0", INT("2") INT("1"), INT("1") INT("1")), ZEROS("2"), "0")),
+               "R.", BOUNDS, "T8.length", "2 scales for 2 channels"),
+        BROKEN(ROWS(PER_CHANNEL(META(SIZE1("2"), SIZE1("1")), ZEROS("2"), "0")), "R.", BOUNDS, "T8.length", "2 scales for 2 channels"),
         BROKEN(ROWS(PER_CHANNEL(SCALES("2"), ZEROS("3"), "0")), "R.", BOUNDS, "T8.length", "3 zero points for 2 channels"),
         BROKEN(QTENSOR(FLOATS, SIZE1("4"), SIZE1("1"), PER_TENSOR), "R.", VALUE_UNSUPPORTED, "T8.dtype",
                "a quantized tensor of dtype float32"),
@@ -270,6 +276,8 @@ static void parameters_that_are_refused(void) {
         BROKEN(UTILS("_rebuild_parameter") "(" TENSOR "N" HOOKS "t", "R.", PICKLE_MALFORMED, "T7.bool", "None"),
         BROKEN(UTILS("_rebuild_parameter") "(" TENSOR TRUE_ "]t", "R.", PICKLE_MALFORMED, "T7.hooks", "hooks"),
         BROKEN(CALL(PARAMETER, TENSOR) "N", "b.", PICKLE_MALFORMED, "T7.state", "a parameter's state is None"),
+        BROKEN(TUPLE(FALSE_ FALSE_ HOOKS) "0" CALL(PARAMETER, TENSOR) FORGED_TUPLE(3, "\0"), "b.", PICKLE_MALFORMED, "T7.state",
+               "a parameter's state is an int"),
         BROKEN(CALL(PARAMETER, TENSOR) "(NNt", "b.", PICKLE_MALFORMED, "T7.state", "a tuple"),
         BROKEN(CALL(PARAMETER, TENSOR) "(" TRUE_ "NNt", "b.", PICKLE_MALFORMED, "T7.volatile", "volatile flag is None"),
         BROKEN(CALL(PARAMETER, TENSOR) "(N" FALSE_ "Nt", "b.", PICKLE_MALFORMED, "T7.bool", "requires_grad is None"),
@@ -302,8 +310,6 @@ static void unknown_subclasses_are_data(void) {
 }
 
 /* --- tensors without data, of other devices, and of several parts ---------------------------- */
-
-#define META(size, stride) CALL(UTILS("_rebuild_meta_tensor_no_storage"), FLOAT32 size stride FALSE_)
 
 static void tensors_without_data(void) {
     static const fine_pickle cases[] = {
@@ -378,6 +384,8 @@ static void tensors_of_several_parts(void) {
         BROKEN(SPARSE("N", ")"), "R.", VALUE_UNSUPPORTED, "P8.layout", "a layout that is not sparse"),
         BROKEN(SPARSE(LAYOUT("torch.strided"), ")"), "R.", VALUE_UNSUPPORTED, "P8.layout", "not sparse"),
         BROKEN(SPARSE(LAYOUT("torch.sparse_coo"), "N"), "R.", PICKLE_MALFORMED, "P8.sparse", "parts are None"),
+        BROKEN(TUPLE(INDICES TENSOR SIZE1("4")) "0" SPARSE(LAYOUT("torch.sparse_coo"), FORGED_TUPLE(3, "\33")), "R.", PICKLE_MALFORMED,
+               "P8.sparse", "parts are an int"),
         BROKEN(SPARSE(LAYOUT("torch.sparse_coo"), TUPLE(INDICES TENSOR)), "R.", PICKLE_MALFORMED, "P8.sparse", "a tuple"),
         BROKEN(SPARSE(LAYOUT("torch.sparse_csr"), TUPLE(INDICES INDICES TENSOR SIZE1("4") TRUE_)), "R.", PICKLE_MALFORMED,
                "P8.sparse", "a tuple"),
@@ -392,6 +400,8 @@ static void tensors_of_several_parts(void) {
         BROKEN(NJT "(Nt", "R.", PICKLE_MALFORMED, "P8.jagged", "a jagged tensor's state is None"),
         BROKEN(GLOBAL_OF("torch.serialization", "_get_layout") "(" TEXT("torch.other") "t", "R.", VALUE_UNSUPPORTED,
                "P8.layout-name", "a tensor layout that ptio does not know"),
+        BROKEN(GLOBAL_OF("torch.serialization", "_get_layout") "(C\20torch.sparse_coot", "R.", VALUE_UNSUPPORTED, "P8.layout-name",
+               "layout"),
         BROKEN(GLOBAL_OF("torch.serialization", "_get_layout") "(Nt", "R.", VALUE_UNSUPPORTED, "P8.layout-name", "layout"),
     };
     OPEN_BROKEN(broken);

@@ -144,6 +144,9 @@ static void local_extra_fields(void) {
     zip_put16(&zip, extra + 22, 6);
     SPOILED(zip, ZIP_MALFORMED, "Z6.local_tile", "29 bytes of the local header", extra + 20);
     one_member(&zip, with_zip64);
+    zip_put16(&zip, extra + 22, 2); /* three bytes are left: no field */
+    SPOILED(zip, ZIP_MALFORMED, "Z6.local_tile", "29 bytes of the local header", extra + 26);
+    one_member(&zip, with_zip64);
     zip_put16(&zip, extra + 2, 0xFFFF);
     SPOILED(zip, ZIP_MALFORMED, "Z6.local_tile", "29 bytes of the local header", extra);
     one_member(&zip, with_zip64);
