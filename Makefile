@@ -19,7 +19,7 @@ PACKAGING := setup.py pyproject.toml
 C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-large ctest asan lint bench dist clean
+.PHONY: help setup demo test test-large ctest coverage asan lint bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-large: $(VENV)/.built $(VENV)/.tests ## files beyond 4 GiB, a million tenso
 
 ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
 	tests/c/run.sh
+
+coverage: $(VENV)/.system ## lines and branches of the core that its tests run; fails where a line never does
+	COVERAGE=1 PYTHON=$(PYTHON) tests/c/run.sh
 
 asan: $(VENV)/.built $(VENV)/.tests ## both suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	tools/asan.sh $(PY) $(PYTEST_PARALLEL) $(PYTEST_ARGS)
