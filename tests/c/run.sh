@@ -21,7 +21,7 @@ flags="$flags -DPTIO_FAULT_INJECTION -iquote $core"
 link="-lzip -lz -ldeflate -lpthread"
 if [ "$(uname)" = Linux ]; then
     flags="$flags -DPTIO_WRAPPED_CALLS"
-    for call in pread pwrite fallocate fstat fstatfs mmap getentropy pthread_create; do link="$link -Wl,--wrap=$call"; done
+    for call in pread pwrite fallocate fstat fstatfs mmap fcntl getentropy pthread_create sched_getaffinity; do link="$link -Wl,--wrap=$call"; done
 fi
 case "${SANITIZE:-}" in
 "") ;;
@@ -41,6 +41,7 @@ compile() { # FOLDER NAME...
 }
 compile "$core" $SOURCES
 compile "$here" main faults zip_builder archives pickle_builder $TESTS
+[ -z "${COVERAGE:-}" ] || rm -f "$out"/*.gcda # counts would be added to older ones
 ${CC:-cc} $flags $objects $link -o "$out/ctests"
 
 if [ -n "${CHECK_REMOVAL:-}" ]; then

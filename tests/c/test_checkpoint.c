@@ -176,6 +176,23 @@ static void a_caller_may_name_the_members(void) {
     opened_free(&o);
 }
 
+static void an_archive_can_be_looked_at_without_its_pickle(void) {
+    static const part parts[] = {PART("m/data.pkl", "\xff pickle"), PART("m/version", "3\n")};
+    ptio_error err = {0};
+    opened o;
+    ptio_checkpoint_options options = default_options();
+    ASSERT_FAILS(open_parts(&o, parts, 2, NULL, &err), PICKLE_MALFORMED, "P1.opcode", "byte 0xff", 0);
+    ptio_checkpoint_free(&o.c);
+    ASSERT_OK(ptio_checkpoint_open_archive(&o.source, &options, &o.c, &err));
+    ASSERT_EQUAL(o.c.index.count, 2);
+    ASSERT_EQUAL(o.c.pickle_size, 8);
+    ASSERT_EQUAL(o.c.graph.count, 0);
+    ptio_checkpoint_free(&o.c);
+    ptio_source_borrow("}.", 2, &o.source);
+    ASSERT_FAILS(ptio_checkpoint_open_archive(&o.source, &options, &o.c, &err), FORMAT_UNSUPPORTED, "Z1.kind", "", 0);
+    opened_free(&o);
+}
+
 static ptio_status open_bare(const void *bytes, size_t size, uint64_t limit, ptio_checkpoint *c, ptio_error *err) {
     ptio_source source;
     ptio_checkpoint_options options = default_options();
@@ -234,6 +251,7 @@ void suite_checkpoint(void) {
     RUN(small_members_are_small);
     RUN(pickles_have_a_largest_size);
     RUN(a_caller_may_name_the_members);
+    RUN(an_archive_can_be_looked_at_without_its_pickle);
     RUN(a_file_may_be_one_pickle);
     RUN(memory_may_run_out_anywhere);
 }

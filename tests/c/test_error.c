@@ -78,6 +78,9 @@ static void fail_cuts_long_messages_between_characters(void) {
     text[999] = '\0';
     ptio_fail(&err, PTIO_E_LIMIT, "Z0.test", 0, "%s", text);
     ASSERT_EQUAL(strlen(err.message), (PTIO_ERROR_TEXT - 1) / 3 * 3);
+    memset(text, 0xBF, sizeof text - 1); /* no characters: then anywhere */
+    ptio_fail(&err, PTIO_E_LIMIT, "Z0.test", 0, "%s", text);
+    ASSERT_EQUAL(strlen(err.message), PTIO_ERROR_TEXT - 1);
 }
 
 static void fail_errno_names_the_call(void) {
