@@ -40,7 +40,7 @@ compile() { # FOLDER NAME...
     for name in "$@"; do objects="$objects $out/$name.o"; done
 }
 compile "$core" $SOURCES
-compile "$here" main faults zip_builder archives pickle_builder $TESTS
+compile "$here" main faults sweep zip_builder archives pickle_builder $TESTS
 [ -z "${COVERAGE:-}" ] || rm -f "$out"/*.gcda # counts would be added to older ones
 ${CC:-cc} $flags $objects $link -o "$out/ctests"
 
