@@ -19,7 +19,7 @@ PACKAGING := setup.py pyproject.toml
 C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-large ctest coverage asan lint bench dist clean
+.PHONY: help setup demo test test-large ctest coverage analyze asan lint bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sourc
 	$(VENV)/bin/clang-format --dry-run -Werror csrc/*/*.[ch]
 	$(PY) tools/check_layers.py
 	tests/c/check_ids.sh
+
+analyze: $(VENV)/.built $(VENV)/.analyze ## static analysis of the C sources: gcc -fanalyzer and clang-tidy
+	tools/analyze.sh gcc $(PY)
+	CLANG_TIDY=$(VENV)/bin/clang-tidy tools/analyze.sh clang-tidy $(PY)
 
 bench: $(VENV)/.built $(VENV)/.bench ## time and memory beside the other tools
 	$(PY) -m benchmarks
@@ -91,6 +95,10 @@ $(VENV)/.tests: pyproject.toml | $(VENV)/.built
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.built
 	$(VENV)/bin/pip -q install "ptio[lint]"
+	@touch $@
+
+$(VENV)/.analyze: pyproject.toml | $(VENV)/.built
+	$(VENV)/bin/pip -q install "ptio[analyze]"
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/.tests

@@ -107,6 +107,30 @@ static void versions_one_to_ten(void) {
     }
 }
 
+static bool big_machine(void) {
+    const uint16_t one = 1;
+    return *(const uint8_t *)&one == 0;
+}
+
+/* Those of torch before 2.0 do not say it; the caller may. */
+static void byte_orders_that_the_file_does_not_tell(void) {
+    static const part silent[] = {PICKLE}, told[] = {PICKLE, PART("m/byteorder", "little")};
+    for (ptio_byte_order order = PTIO_LITTLE_ENDIAN; order <= PTIO_NATIVE_ENDIAN; order++) {
+        ptio_error err = {0};
+        opened o;
+        ptio_checkpoint_options options = default_options();
+        options.order_if_missing = order;
+        ASSERT_OK(open_parts(&o, silent, 1, &options, &err));
+        ASSERT_EQUAL(o.c.big_endian, order == PTIO_BIG_ENDIAN || (order == PTIO_NATIVE_ENDIAN && big_machine()));
+        ASSERT_EQUAL(o.c.swap, o.c.big_endian != big_machine());
+        opened_free(&o);
+        ASSERT_OK(open_parts(&o, told, 2, &options, &err));
+        ASSERT_EQUAL(o.c.big_endian, false);
+        ASSERT_EQUAL(o.c.swap, big_machine());
+        opened_free(&o);
+    }
+}
+
 static void byte_orders(void) {
     static const struct {
         part parts[2];
@@ -121,7 +145,7 @@ static void byte_orders(void) {
         opened o;
         ptio_status status = open_parts(&o, cases[i].parts, 2, NULL, &err);
         if (cases[i].big < 0) ASSERT_FAILS(status, METADATA_MALFORMED, "T6.order", "neither 'little' nor 'big'", PTIO_NO_OFFSET);
-        else ASSERT_TRUE(status == PTIO_OK && o.c.big_endian == (cases[i].big == 1));
+        else ASSERT_TRUE(status == PTIO_OK && o.c.big_endian == (cases[i].big == 1) && o.c.swap == (o.c.big_endian != big_machine()));
         if (cases[i].big < 0) ASSERT_TEXT(err.record, "m/byteorder");
         opened_free(&o);
     }
@@ -248,6 +272,7 @@ void suite_checkpoint(void) {
     RUN(archives_of_another_kind);
     RUN(versions_one_to_ten);
     RUN(byte_orders);
+    RUN(byte_orders_that_the_file_does_not_tell);
     RUN(small_members_are_small);
     RUN(pickles_have_a_largest_size);
     RUN(a_caller_may_name_the_members);
