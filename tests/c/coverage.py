@@ -19,7 +19,7 @@ EXCLUSION = re.compile(r"GCOV_EXCL_LINE: \w+")
 def measure(objects, core):
     """({line: runs}, {(line, number of the branch): times taken}) of each file of the core."""
     names = sorted(path.name for path in objects.glob("*.gcda"))
-    command = [os.environ.get("GCOV", "gcov"), "--branch-probabilities", "--json-format", "--stdout"]
+    command = [os.environ.get("GCOV", "gcov"), "-b", "--json-format", "--stdout"]
     done = subprocess.run(command + names, cwd=objects, capture_output=True, text=True, check=True)
     found = defaultdict(lambda: (Counter(), Counter()))
     for report in map(json.loads, filter(None, done.stdout.splitlines())):
