@@ -23,7 +23,7 @@ PACKAGING := setup.py pyproject.toml
 C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-large ctest check-removal asan fuzz fuzz-replay lint bench dist clean
+.PHONY: help setup demo test test-large ctest check-removal asan fuzz fuzz-replay lint bench dist clean coverage analyze
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ ctest: $(VENV)/.system ## the tests of the C core alone: no Python, plain cc
 check-removal: $(VENV)/.system ## each check of the core off in turn: a test must fail each time
 	CHECK_REMOVAL=1 PYTHON=$(PYTHON) tests/c/run.sh
 
+coverage: $(VENV)/.system ## lines and branches of the core that its tests run; fails where a line never does
+	COVERAGE=1 PYTHON=$(PYTHON) tests/c/run.sh
+
 asan: $(VENV)/.built $(VENV)/.tests ## both suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	tools/asan.sh $(PY) $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
@@ -63,6 +66,10 @@ lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sourc
 	$(VENV)/bin/clang-format --dry-run -Werror csrc/*/*.[ch]
 	$(PY) tools/check_layers.py
 	tests/c/check_ids.sh
+
+analyze: $(VENV)/.built $(VENV)/.analyze ## static analysis of the C sources: gcc -fanalyzer and clang-tidy
+	tools/analyze.sh gcc $(PY)
+	CLANG_TIDY=$(VENV)/bin/clang-tidy tools/analyze.sh clang-tidy $(PY)
 
 bench: $(VENV)/.built $(VENV)/.bench ## time and memory beside the other tools
 	$(PY) -m benchmarks
@@ -106,6 +113,10 @@ $(VENV)/.tests: pyproject.toml | $(VENV)/.built
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.built
 	$(VENV)/bin/pip -q install "ptio[lint]"
+	@touch $@
+
+$(VENV)/.analyze: pyproject.toml | $(VENV)/.built
+	$(VENV)/bin/pip -q install "ptio[analyze]"
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/.tests

@@ -14,11 +14,10 @@ static bool block_size(size_t capacity, size_t *size) {
 static ptio_status widen(ptio_address_map *map, ptio_error *err) {
     ptio_address_map wider = {.count = map->count};
     size_t size = 0;
-    if (!block_size(map->capacity == 0 ? FIRST_CAPACITY : 2 * map->capacity, &size))
-        return ptio_no_memory(err);
-    wider.slots = ptio_pages_alloc_zeroed(size);
-    wider.capacity = size / sizeof(ptio_address_slot);
+    if (block_size(map->capacity == 0 ? FIRST_CAPACITY : 2 * map->capacity, &size))
+        wider.slots = ptio_pages_alloc_zeroed(size);
     if (wider.slots == NULL) return ptio_no_memory(err);
+    wider.capacity = size / sizeof(ptio_address_slot);
     for (size_t i = 0; i < map->capacity; i++)
         if (map->slots[i].address != 0) *ptio_address_map_slot(&wider, map->slots[i].address) = map->slots[i];
     ptio_address_map_free(map);

@@ -140,5 +140,5 @@ void ptio_archive_id(const ptio_archive *archive, char out[PTIO_ARCHIVE_ID + 1])
         names = mix_number(mix(names, layout->names + entry->name, entry->name_length), entry->name_length);
         contents = mix_number(mix_number(contents, entry->size), entry->crc);
     }
-    snprintf(out, PTIO_ARCHIVE_ID + 1, "%020" PRIu64 "%020" PRIu64, names, contents);
+    (void)snprintf(out, PTIO_ARCHIVE_ID + 1, "%020" PRIu64 "%020" PRIu64, names, contents);
 }

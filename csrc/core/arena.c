@@ -55,7 +55,8 @@ static ptio_status take_large(ptio_arena *arena, size_t bytes, void **out, ptio_
 
 ptio_status ptio_arena_alloc(ptio_arena *arena, size_t count, size_t size, void **out, ptio_error *err) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX / 2) return ptio_no_memory(err);
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX / 2 || ptio_allocation_fails())
+        return ptio_no_memory(err);
     bytes = rounded(bytes == 0 ? 1 : bytes);
     bool fits = arena->chunk != NULL && bytes <= arena->chunk->size - arena->chunk->used;
     if (bytes >= LARGE && !fits) return take_large(arena, bytes, out, err);
@@ -100,7 +101,7 @@ static ptio_status move(ptio_arena *arena, void **items, size_t old_bytes, size_
     ptio_arena_chunk **link = old_bytes >= LARGE ? find_large(arena, *items) : NULL;
     if (link != NULL) return grow_large(link, new_bytes, items, err);
     PTIO_TRY(ptio_arena_alloc(arena, new_bytes, 1, &moved, err));
-    if (old_bytes > 0) memcpy(moved, *items, old_bytes);
+    if (*items != NULL) memcpy(moved, *items, old_bytes);
     *items = moved;
     return PTIO_OK;
 }
@@ -112,7 +113,8 @@ ptio_status ptio_arena_grow(ptio_arena *arena, void **items, size_t *capacity, s
     wider = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
     if (wider < needed) wider = needed;
     if (wider < 16) wider = 16;
-    if (__builtin_mul_overflow(wider, item_size, &bytes) || bytes > PTRDIFF_MAX / 2)
+    if (__builtin_mul_overflow(wider, item_size, &bytes) || bytes > PTRDIFF_MAX / 2 ||
+        ptio_allocation_fails()) /* though most pieces need no memory of the system */
         return ptio_no_memory(err);
     PTIO_TRY(move(arena, items, rounded(*capacity * item_size), rounded(bytes), err));
     *capacity = wider;

@@ -150,8 +150,8 @@ static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_optio
         return parse_error.status;
     ptio_status status = ptio_vet_report_forbidden(c, err);
     size_t used = strlen(err->message);
-    snprintf(err->message + used, sizeof err->message - used, "; and the pickle is broken: %s",
-             parse_error.message);
+    (void)snprintf(err->message + used, sizeof err->message - used, "; and the pickle is broken: %s",
+                   parse_error.message);
     return status;
 }
 

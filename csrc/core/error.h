@@ -39,7 +39,13 @@ ptio_status ptio_fail(ptio_error *err, ptio_status status, const char *check, ui
 /* The same for a failed system call: keeps errno and names the call. */
 ptio_status ptio_fail_errno(ptio_error *err, const char *call) __attribute__((cold));
 
-ptio_status ptio_no_memory(ptio_error *err) __attribute__((cold));
+void ptio_set_no_memory(ptio_error *err) __attribute__((cold));
+
+/* A constant, as in PTIO_CHECK. */
+static inline ptio_status ptio_no_memory(ptio_error *err) {
+    ptio_set_no_memory(err);
+    return PTIO_E_NO_MEMORY;
+}
 
 /* Says in which member of the archive an error that is already set happened. */
 void ptio_error_in_record(ptio_error *err, const void *name, size_t length);

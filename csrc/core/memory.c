@@ -12,7 +12,7 @@
 
 static _Atomic uint64_t allocations_until_failure;
 
-void ptio_memory_fail_at(uint64_t k) { atomic_store(&allocations_until_failure, k); }
+uint64_t ptio_memory_fail_at(uint64_t k) { return atomic_exchange(&allocations_until_failure, k); }
 
 bool ptio_allocation_fails(void) {
     uint64_t left = atomic_load(&allocations_until_failure);

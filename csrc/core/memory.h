@@ -19,8 +19,9 @@ void ptio_free(void *block);
 bool ptio_allocation_fails(void);
 
 #ifdef PTIO_FAULT_INJECTION
-/* The k-th allocation from now on fails (1 = the next one); 0 switches off. */
-void ptio_memory_fail_at(uint64_t k);
+/* The k-th allocation from now on fails (1 = the next one); 0 switches off. Returns how many
+ * were left of the k before, so 0 once that allocation has failed. */
+uint64_t ptio_memory_fail_at(uint64_t k);
 #endif
 
 /* Makes room for at least `needed` items in a growable array and updates

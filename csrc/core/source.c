@@ -86,7 +86,7 @@ static ptio_status regular_size(int fd, uint64_t *size, ptio_error *err) {
 
 /* F2: a file that another process is writing has a new size by now. */
 static ptio_status check_unchanged(int fd, uint64_t size, ptio_error *err) {
-    uint64_t now;
+    uint64_t now = 0;
     PTIO_TRY(regular_size(fd, &now, err));
     PTIO_CHECK(now == size, "F2.size", err, FILE_CHANGED, PTIO_NO_OFFSET,
                "the file had %llu bytes when it was opened, now it has %llu", (unsigned long long)size,
@@ -114,7 +114,7 @@ static ptio_status map_file(ptio_source *source, uint64_t file_size, ptio_mmap_m
 static ptio_status from_owned_fd(int fd, uint64_t base, ptio_mmap_mode mode, ptio_source *out,
                                  ptio_error *err) {
     ptio_source source = {.fd = fd};
-    uint64_t file_size;
+    uint64_t file_size = 0;
     ptio_status status = regular_size(fd, &file_size, err);
     if (status == PTIO_OK) {
         source.fd_base = ptio_min_u64(base, file_size); /* behind the end, nothing is left to read */
@@ -204,7 +204,7 @@ ptio_status ptio_source_read(const ptio_source *source, uint64_t offset, void *o
 }
 
 ptio_status ptio_source_unchanged(const ptio_source *source, ptio_error *err) {
-    uint64_t now;
+    uint64_t now = 0;
     if (source->mapping == NULL) return PTIO_OK;
     PTIO_TRY(regular_size(source->fd, &now, err));
     PTIO_CHECK(now >= ptio_block_size(source->mapping), "F2.mapping", err, FILE_CHANGED, PTIO_NO_OFFSET,

@@ -129,6 +129,6 @@ ptio_status ptio_tar_find(const ptio_source *source, ptio_tar_member *members, s
         if (is_zero(header)) break;
         PTIO_TRY(read_header(source, members, count, header, &at, err));
     }
-    *end = ptio_min_u64(source->size, (at + 2 * BLOCK + RECORD - 1) / RECORD * RECORD);
+    *end = ptio_min_u64(source->size, (at + (uint64_t)2 * BLOCK + RECORD - 1) / RECORD * RECORD);
     return PTIO_OK;
 }

@@ -229,8 +229,8 @@ static uint64_t hash_key(const ptio_vetting *v, ptio_ref ref) {
     case PTIO_N_OPAQUE_STACK:
     case PTIO_N_OPAQUE_CALL:
     case PTIO_N_FOREIGN:
-    case PTIO_N_FOREIGN_CALL: return hash_identity(ptio_follow(v->graph, ref));
-    case PTIO_N_TENSOR: /* torch's are hashed by identity */ return hash_identity(ptio_follow(v->graph, ref));
+    case PTIO_N_FOREIGN_CALL:
+    case PTIO_N_TENSOR: /* torch's */ return hash_identity(ptio_follow(v->graph, ref));
     case PTIO_N_MADE:
         if (cannot_collide(v, node) || ptio_vet_is_tensor(v, ptio_follow(v->graph, ref)))
             return hash_identity(ptio_follow(v->graph, ref));

@@ -42,7 +42,7 @@ static void set_bytes(ptio_vetting *v, ptio_ref ref, uint64_t text, uint64_t siz
 }
 
 /* UTF-8 text whose code points are bytes -> those bytes, among the unescaped. */
-static ptio_status transcode(ptio_vetting *v, ptio_ref ref, const ptio_node *text, uint64_t characters) {
+static ptio_status transcode(ptio_vetting *v, ptio_ref ref, const ptio_node *text, size_t characters) {
     ptio_graph *graph = v->graph;
     void *bytes = graph->unescaped;
     size_t begin = graph->unescaped_size;
@@ -76,7 +76,7 @@ HANDLER(encode) {
     bool valid = ptio_utf8_check(ptio_text(v->graph, text), text->a, &facts);
     VET_CHECK(v, valid && facts.largest <= 0xFF, "P8.latin1", PICKLE_MALFORMED,
               "_codecs.encode(..., 'latin1') of a text that is not Latin-1");
-    return transcode(v, ref, text, facts.characters);
+    return transcode(v, ref, text, (size_t)facts.characters);
 }
 
 HANDLER(bytes) {
@@ -147,7 +147,7 @@ HANDLER(slice) {
 
 /* --- containers ---------------------------------------------------------------------------- */
 
-enum { SLOT_COST = 48 }; /* bytes that a copied item takes in a set or dict */
+#define SLOT_COST ((uint64_t)48) /* bytes that a copied item takes in a set or dict */
 
 HANDLER(set) {
     ptio_ref item, from;

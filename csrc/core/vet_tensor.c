@@ -206,7 +206,7 @@ ptio_status ptio_vet_rebuild_tensor_v3(ptio_vetting *v, ptio_ref ref, ptio_maker
 static ptio_status rebuild_without_data(ptio_vetting *v, ptio_ref ref, const ptio_node *args, ptio_ref dtype,
                                         size_t size_at, ptio_ref grad) {
     ptio_tensor tensor = {.storage = PTIO_NO_STORAGE};
-    size_t sizes, strides;
+    size_t sizes = 0, strides = 0;
     PTIO_TRY(read_dtype(v, dtype, &tensor.dtype));
     PTIO_TRY(read_bool(v, grad, PTIO_T_REQUIRES_GRAD, &tensor.flags));
     PTIO_TRY(read_dims(v, vet_item(v, args, size_at), "size", &sizes));

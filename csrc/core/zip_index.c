@@ -34,13 +34,12 @@ static bool equal_folded(const uint8_t *a, const uint8_t *b, size_t n) {
 static ptio_status check_distinct(const ptio_zip_index *index, const ptio_record *record,
                                   const ptio_record *other, ptio_error *err) {
     const uint8_t *name = name_of(index, record), *others = name_of(index, other);
-    if (record->name_length != other->name_length || !equal_folded(name, others, record->name_length))
-        return PTIO_OK;
+    bool same = record->name_length == other->name_length && equal_folded(name, others, record->name_length);
+    bool exact = same && memcmp(name, others, record->name_length) == 0;
     uint64_t offset = index->directory_offset + record->name;
-    bool exact = memcmp(name, others, record->name_length) == 0;
     PTIO_CHECK(!exact, "Z7.unique", err, ZIP_AMBIGUOUS, offset, "the archive has two members of this name");
     char theirs[PTIO_QUOTED];
-    PTIO_CHECK(exact, "Z7.case", err, ZIP_AMBIGUOUS, offset,
+    PTIO_CHECK(!same || exact, "Z7.case", err, ZIP_AMBIGUOUS, offset,
                "the archive also has a member '%s', which differs in case only",
                ptio_quote(theirs, others, other->name_length));
     return PTIO_OK;

@@ -79,7 +79,7 @@ static PyObject *make_dict(ptio_archive_object *self, ptio_wanted *wanted, size_
     const ptio_zip_index *index = &self->checkpoint.index;
     PyObject *dict = PyDict_New();
     for (size_t i = 0; i < count; i++) {
-        size_t size;
+        size_t size = 0;
         const char *key = storage_key(index, wanted[i].record, &size);
         PyObject *storage =
             ptio_storage_new(state, wanted[i].block, wanted[i].bytes, index->records[wanted[i].record].usize);

@@ -223,7 +223,7 @@ static void writer_dealloc(ptio_writer_object *self) {
 
 /* --- methods ------------------------------------------------------------------------------------- */
 
-static PyObject *raise(ptio_writer_object *self, const ptio_error *err) {
+static PyObject *raise_error(ptio_writer_object *self, const ptio_error *err) {
     ptio_raise(ptio_state_of_type(Py_TYPE(self)), err, self->path, NULL);
     return NULL;
 }
@@ -235,7 +235,7 @@ static int keep_waiting(ptio_writer_object *self, pending *item) {
     if (self->count == self->capacity &&
         ptio_grow(&waiting, &self->capacity, self->count + 1, sizeof *self->waiting, &err) != PTIO_OK) {
         release(item);
-        raise(self, &err);
+        raise_error(self, &err);
         return -1;
     }
     self->waiting = waiting;
@@ -254,7 +254,7 @@ static PyObject *add(ptio_writer_object *self, PyObject *name, pending item, con
     if (ptio_archive_add(self->archive, text, (size_t)size, bytes, item.size, &err) == PTIO_OK)
         Py_RETURN_NONE;
     release(&self->waiting[--self->count]);
-    return raise(self, &err);
+    return raise_error(self, &err);
 }
 
 static int check_idle(const ptio_writer_object *self) {
@@ -299,7 +299,7 @@ static PyObject *writer_add_storages(ptio_writer_object *self, PyObject *args) {
         memcpy(place, places + i * sizeof place, sizeof place);
         const char *bytes = place[1] == 0 ? "" : (const char *)(uintptr_t)place[0];
         if (ptio_archive_add(self->archive, begin, (size_t)(end - begin), bytes, place[1], &err) != PTIO_OK)
-            return raise(self, &err);
+            return raise_error(self, &err);
     }
     Py_RETURN_NONE;
 }
@@ -320,7 +320,7 @@ static PyObject *run(ptio_writer_object *self, ptio_status (*work)(ptio_archive 
     Py_BEGIN_ALLOW_THREADS status = work(self->archive, &err);
     Py_END_ALLOW_THREADS release_waiting(self); /* may run code that comes back here */
     self->busy = false;
-    if (status != PTIO_OK) return raise(self, &err);
+    if (status != PTIO_OK) return raise_error(self, &err);
     Py_RETURN_NONE;
 }
 

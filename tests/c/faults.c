@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -34,6 +36,10 @@ void *__real_mmap(void *at, size_t n, int protection, int flags, int fd, off_t o
 void *__wrap_mmap(void *at, size_t n, int protection, int flags, int fd, off_t offset);
 int __real_getentropy(void *out, size_t n);
 int __wrap_getentropy(void *out, size_t n);
+int __real_sched_getaffinity(pid_t pid, size_t n, cpu_set_t *out);
+int __wrap_sched_getaffinity(pid_t pid, size_t n, cpu_set_t *out);
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument);
 
@@ -102,9 +108,32 @@ void *__wrap_mmap(void *at, size_t n, int protection, int flags, int fd, off_t o
 }
 
 int __wrap_getentropy(void *out, size_t n) {
+    if (faults.getentropy_fixed) {
+        memset(out, 7, n);
+        return 0;
+    }
     if (faults.getentropy_errno == 0) return __real_getentropy(out, n);
     errno = faults.getentropy_errno;
     return -1;
+}
+
+int __wrap_sched_getaffinity(pid_t pid, size_t n, cpu_set_t *out) {
+    if (faults.affinity_errno == 0) return __real_sched_getaffinity(pid, n, out);
+    errno = faults.affinity_errno;
+    return -1;
+}
+
+int __wrap_fcntl(int fd, int command, ...) {
+    if (faults.fcntl_errno != 0) {
+        errno = faults.fcntl_errno;
+        return -1;
+    }
+    if (command == F_GETFL || command == F_GETFD) return __real_fcntl(fd, command);
+    va_list argument;
+    va_start(argument, command);
+    int result = __real_fcntl(fd, command, va_arg(argument, int));
+    va_end(argument);
+    return result;
 }
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument) {

@@ -21,7 +21,9 @@ typedef struct {
     int mmap_errno;
     bool remote;            /* fstatfs names NFS */
     int getentropy_errno;
+    bool getentropy_fixed;  /* every byte is 7 */
     int pthread_create_error;
+    int affinity_errno, fcntl_errno;
     int pwrite_errno;       /* as those of pread */
     unsigned pwrite_after, pwrite_eintr;
     bool pwrite_short, pwrite_nothing; /* at most 7 bytes a call; none */

@@ -22,7 +22,7 @@ flags="$flags -DPTIO_FAULT_INJECTION -iquote $core"
 link="-lzip -lz -ldeflate -lpthread"
 if [ "$(uname)" = Linux ]; then
     flags="$flags -DPTIO_WRAPPED_CALLS"
-    for call in pread pwrite fallocate fstat fstatfs mmap getentropy pthread_create; do link="$link -Wl,--wrap=$call"; done
+    for call in pread pwrite fallocate fstat fstatfs mmap fcntl getentropy pthread_create sched_getaffinity; do link="$link -Wl,--wrap=$call"; done
 fi
 case "${SANITIZE:-}" in
 "") ;;
@@ -34,14 +34,15 @@ esac
 [ -z "${COVERAGE:-}" ] || flags="$flags -O0 --coverage"
 
 objects=
-for name in $SOURCES; do
-    ${CC:-cc} $flags -c "$core/$name.c" -o "$out/$name.o"
-    objects="$objects $out/$name.o"
-done
-for name in main faults zip_builder archives pickle_builder $TESTS; do
-    ${CC:-cc} $flags -c "$here/$name.c" -o "$out/$name.o"
-    objects="$objects $out/$name.o"
-done
+compile() { # FOLDER NAME...
+    folder=$1
+    shift
+    printf '%s\n' "$@" | xargs -P "$(getconf _NPROCESSORS_ONLN)" -I {} ${CC:-cc} $flags -c "$folder/{}.c" -o "$out/{}.o"
+    for name in "$@"; do objects="$objects $out/$name.o"; done
+}
+compile "$core" $SOURCES
+compile "$here" main faults sweep zip_builder archives pickle_builder $TESTS
+[ -z "${COVERAGE:-}" ] || rm -f "$out"/*.gcda # counts would be added to older ones
 ${CC:-cc} $flags $objects $link -o "$out/ctests"
 
 if [ -n "${CHECK_REMOVAL:-}" ]; then
@@ -51,5 +52,4 @@ elif [ -n "${VALGRIND:-}" ]; then
 else
     "$out/ctests" "$@"
 fi
-[ -z "${COVERAGE:-}" ] || (cd "$out" && for name in $SOURCES; do gcov -b "$name.o" 2>/dev/null; done |
-    awk '/^File .*csrc\/core\/[a-z_]*\.c/ {show=1; file=$2} show && /^Lines|^Branches|^Taken/ {print file, $0} /^Taken/ {show=0}')
+[ -z "${COVERAGE:-}" ] || ${PYTHON:-python3} "$here/coverage.py" "$out" "$core"

@@ -107,6 +107,30 @@ static void versions_one_to_ten(void) {
     }
 }
 
+static bool big_machine(void) {
+    const uint16_t one = 1;
+    return *(const uint8_t *)&one == 0;
+}
+
+/* Those of torch before 2.0 do not say it; the caller may. */
+static void byte_orders_that_the_file_does_not_tell(void) {
+    static const part silent[] = {PICKLE}, told[] = {PICKLE, PART("m/byteorder", "little")};
+    for (ptio_byte_order order = PTIO_LITTLE_ENDIAN; order <= PTIO_NATIVE_ENDIAN; order++) {
+        ptio_error err = {0};
+        opened o;
+        ptio_checkpoint_options options = default_options();
+        options.order_if_missing = order;
+        ASSERT_OK(open_parts(&o, silent, 1, &options, &err));
+        ASSERT_EQUAL(o.c.big_endian, order == PTIO_BIG_ENDIAN || (order == PTIO_NATIVE_ENDIAN && big_machine()));
+        ASSERT_EQUAL(o.c.swap, o.c.big_endian != big_machine());
+        opened_free(&o);
+        ASSERT_OK(open_parts(&o, told, 2, &options, &err));
+        ASSERT_EQUAL(o.c.big_endian, false);
+        ASSERT_EQUAL(o.c.swap, big_machine());
+        opened_free(&o);
+    }
+}
+
 static void byte_orders(void) {
     static const struct {
         part parts[2];
@@ -121,7 +145,7 @@ static void byte_orders(void) {
         opened o;
         ptio_status status = open_parts(&o, cases[i].parts, 2, NULL, &err);
         if (cases[i].big < 0) ASSERT_FAILS(status, METADATA_MALFORMED, "T6.order", "neither 'little' nor 'big'", PTIO_NO_OFFSET);
-        else ASSERT_TRUE(status == PTIO_OK && o.c.big_endian == (cases[i].big == 1));
+        else ASSERT_TRUE(status == PTIO_OK && o.c.big_endian == (cases[i].big == 1) && o.c.swap == (o.c.big_endian != big_machine()));
         if (cases[i].big < 0) ASSERT_TEXT(err.record, "m/byteorder");
         opened_free(&o);
     }
@@ -173,6 +197,23 @@ static void a_caller_may_name_the_members(void) {
     options.members = (ptio_members){.pickle = "other.pkl", .folder = "", .suffix = ""};
     ASSERT_FAILS(open_parts(&o, none, COUNT_OF(none), &options, &err), RECORD_MISSING, "Z7.pickle",
                  "the archive has no other.pkl", PTIO_NO_OFFSET);
+    opened_free(&o);
+}
+
+static void an_archive_can_be_looked_at_without_its_pickle(void) {
+    static const part parts[] = {PART("m/data.pkl", "\xff pickle"), PART("m/version", "3\n")};
+    ptio_error err = {0};
+    opened o;
+    ptio_checkpoint_options options = default_options();
+    ASSERT_FAILS(open_parts(&o, parts, 2, NULL, &err), PICKLE_MALFORMED, "P1.opcode", "byte 0xff", 0);
+    ptio_checkpoint_free(&o.c);
+    ASSERT_OK(ptio_checkpoint_open_archive(&o.source, &options, &o.c, &err));
+    ASSERT_EQUAL(o.c.index.count, 2);
+    ASSERT_EQUAL(o.c.pickle_size, 8);
+    ASSERT_EQUAL(o.c.graph.count, 0);
+    ptio_checkpoint_free(&o.c);
+    ptio_source_borrow("}.", 2, &o.source);
+    ASSERT_FAILS(ptio_checkpoint_open_archive(&o.source, &options, &o.c, &err), FORMAT_UNSUPPORTED, "Z1.kind", "", 0);
     opened_free(&o);
 }
 
@@ -231,9 +272,11 @@ void suite_checkpoint(void) {
     RUN(archives_of_another_kind);
     RUN(versions_one_to_ten);
     RUN(byte_orders);
+    RUN(byte_orders_that_the_file_does_not_tell);
     RUN(small_members_are_small);
     RUN(pickles_have_a_largest_size);
     RUN(a_caller_may_name_the_members);
+    RUN(an_archive_can_be_looked_at_without_its_pickle);
     RUN(a_file_may_be_one_pickle);
     RUN(memory_may_run_out_anywhere);
 }

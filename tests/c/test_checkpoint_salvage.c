@@ -127,6 +127,27 @@ static void compressed_records_are_not_kept_with_a_wrong_checksum(void) {
     zip_free_archive(&zip);
 }
 
+/* What was not read is not lost. */
+static void more_compressed_bytes_than_are_allowed_end_the_work(void) {
+    zip_archive zip;
+    ptio_salvage s;
+    ptio_source source;
+    ptio_error err = {0};
+    ptio_checkpoint_options strict = options;
+    zip_member member = {.name = "m/data/0", .content = "0000000000000000", .size = 16, .deflated = true};
+    zip_begin(&zip);
+    add(&zip, "m/data.pkl", LITERAL(ONE_TENSOR));
+    zip_add(&zip, &member);
+    zip_finish(&zip, false, NULL, 0);
+    ptio_source_borrow(zip.bytes, zip.size, &source);
+    strict.limits.inflated_bytes = 15;
+    ASSERT_FAILS(ptio_salvage_open(&source, &strict, &reading, false, &s, &err), LIMIT, "Z11.sum", "inflated_bytes is 15",
+                 zip.places[1].local);
+    ASSERT_TEXT(err.record, "m/data/0");
+    ptio_salvage_free(&s);
+    zip_free_archive(&zip);
+}
+
 static void without_its_pickle_nothing_is_saved(void) {
     zip_archive zip;
     build(&zip, LITERAL(ONE_TENSOR));
@@ -230,11 +251,13 @@ static void what_is_lost_goes(void) {
         CUT("](" GONE("4") "q\7h\7" TENSOR "e", "](NN" TENSOR "e"),
         /* what is made of it, and what it is then filled with */
         CUT("](" CALL(UTILS("_rebuild_parameter"), GONE("4") TRUE_ HOOKS) TENSOR "e", "](N" TENSOR "e"),
+        CUT("](" GLOBAL_OF("torch.nn.parameter", "Parameter") GONE("4") "\x85\x81" TENSOR "e", "](N" TENSOR "e"),
         CUT("](" GLOBAL_OF("torch.nn.parameter", "Parameter") GONE("4") "\x85R" TENSOR "e", "](N" TENSOR "e"),
         CUT("](" CALL(GLOBAL_OF("some", "function"), INT("1") "(" GONE("4") "\x85t") "}" "b" TENSOR "e", "](N" TENSOR "e"),
         CUT("](" CALL(UNKNOWN, GONE("4")) INT("1") "a" TENSOR "e", "](N" TENSOR "e"),
         /* an object stays, and so does a tuple with names */
         CUT(OPAQUE "}(" TEXT("a") GONE("4") TEXT("b") TENSOR "ub", OPAQUE "}" TEXT("b") TENSOR "sb"),
+        CUT(GLOBAL_OF("some.other", "Parameter") GONE("4") "\x85\x81", GLOBAL_OF("some.other", "Parameter") "N\x85\x81"),
         CUT(UNKNOWN "(" GONE("4") TENSOR "t\x81", UNKNOWN "N" TENSOR "\x86\x81"),
         /* what the lost one named first is still there for the others */
         CUT("](" "ctorch._utils\n_rebuild_tensor_v2\nq\1(" STORAGE("FloatStorage", "lost", "4") "I0\n(I4\nt(I1\nt\x89" HOOKS "tR"
@@ -261,6 +284,7 @@ static void every_kind_of_value_is_said_again(void) {
         size_t size;
     } cases[] = {
         {__LINE__, LITERAL("\x80\2N.")},
+        {__LINE__, LITERAL("\x80\2\x88\x89\x86q\0.")},
         {__LINE__, LITERAL("\x80\2]q\0(K\7M\xe8\3J\0\0\1\0\x8a\6\xff\xff\xff\xff\xff\x7fG?\xf0\0\0\0\0\0\0e.")},
         {__LINE__, LITERAL("\x80\2\x8a\x0a\1\2\3\4\5\6\7\10\11\12.")},
         {__LINE__, LITERAL("\x80\2X\3\0\0\0abcq\0.")},
@@ -337,6 +361,7 @@ void suite_checkpoint_salvage(void) {
     RUN(damaged_records_are_named_and_left_out);
     RUN(the_better_of_directory_and_headers_is_used);
     RUN(compressed_records_are_not_kept_with_a_wrong_checksum);
+    RUN(more_compressed_bytes_than_are_allowed_end_the_work);
     RUN(without_its_pickle_nothing_is_saved);
     RUN(files_of_another_kind);
     RUN(a_storage_of_another_size_is_lost);

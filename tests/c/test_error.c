@@ -5,6 +5,8 @@
 #include <errno.h>
 
 #include "base.h"
+#include "load_limits.h"
+#include "memory.h"
 #include "test.h"
 
 void suite_error(void);
@@ -78,6 +80,9 @@ static void fail_cuts_long_messages_between_characters(void) {
     text[999] = '\0';
     ptio_fail(&err, PTIO_E_LIMIT, "Z0.test", 0, "%s", text);
     ASSERT_EQUAL(strlen(err.message), (PTIO_ERROR_TEXT - 1) / 3 * 3);
+    memset(text, 0xBF, sizeof text - 1); /* no characters: then anywhere */
+    ptio_fail(&err, PTIO_E_LIMIT, "Z0.test", 0, "%s", text);
+    ASSERT_EQUAL(strlen(err.message), PTIO_ERROR_TEXT - 1);
 }
 
 static void fail_errno_names_the_call(void) {
@@ -124,6 +129,40 @@ static void checked_arithmetic_refuses_to_wrap(void) {
     ASSERT_EQUAL(ptio_le64(bytes), UINT64_C(0x8807060504030201));
 }
 
+/* Whatever the byte order and the word size of this machine, and wherever the bytes lie. */
+static void bytes_are_read_one_by_one(void) {
+    uint8_t bytes[16];
+    for (size_t at = 0; at < 8; at++) {
+        memset(bytes, 0x5A, sizeof bytes);
+        for (uint8_t i = 0; i < 8; i++) bytes[at + i] = (uint8_t)(0xF0 + i);
+        ASSERT_EQUAL(ptio_le16(bytes + at), 0xF1F0);
+        ASSERT_EQUAL(ptio_le32(bytes + at), UINT32_C(0xF3F2F1F0));
+        ASSERT_EQUAL(ptio_le64(bytes + at), UINT64_C(0xF7F6F5F4F3F2F1F0));
+    }
+    memset(bytes, 0xFF, sizeof bytes); /* no sign creeps in */
+    ASSERT_EQUAL(ptio_le16(bytes), UINT16_MAX);
+    ASSERT_EQUAL(ptio_le32(bytes), UINT32_MAX);
+    ASSERT_EQUAL(ptio_le64(bytes), UINT64_MAX);
+}
+
+/* Sizes of files are 64 bits wide everywhere, also where size_t is not. */
+static void numbers_beyond_32_bits(void) {
+    const uint64_t four_gib = UINT64_C(1) << 32;
+    uint64_t out = 0;
+    char digits[20];
+    ASSERT_TRUE(ptio_add_u64(UINT32_MAX, 1, &out) && out == four_gib);
+    ASSERT_TRUE(ptio_mul_u64(UINT32_MAX, UINT32_MAX, &out) && out == UINT64_C(0xFFFFFFFE00000001));
+    ASSERT_EQUAL(ptio_min_u64(four_gib, 1), 1);
+    ASSERT_EQUAL(ptio_max_u64(four_gib, 1), four_gib);
+    ASSERT_EQUAL(ptio_limit_for_file(0, four_gib), 32 * four_gib);
+    ASSERT_EQUAL(ptio_limit_for_file(0, UINT64_MAX / 16), UINT64_MAX);
+    ASSERT_EQUAL(ptio_limit_for_file(four_gib, UINT64_MAX), four_gib);
+    ASSERT_TRUE(ptio_put_digits(UINT64_MAX, digits + 20) == digits);
+    ASSERT_BYTES(digits, "18446744073709551615", 20);
+    ASSERT_TRUE(ptio_put_digits(0, digits + 20) == digits + 19 && digits[19] == '0');
+    ASSERT_TRUE(ptio_alloc((size_t)1 << (sizeof(size_t) * 4), (size_t)1 << (sizeof(size_t) * 4)) == NULL);
+}
+
 void suite_error(void) {
     RUN(quote_keeps_plain_text_and_utf8);
     RUN(quote_escapes_what_could_forge_a_line);
@@ -135,4 +174,6 @@ void suite_error(void) {
     RUN(record_names_are_quoted);
     RUN(statuses_have_names);
     RUN(checked_arithmetic_refuses_to_wrap);
+    RUN(bytes_are_read_one_by_one);
+    RUN(numbers_beyond_32_bits);
 }

@@ -88,6 +88,8 @@ static void attributes_take_the_object_s_place(void) {
 static void tensors_of_several_parts_show_them(void) {
     EXPECT(CALL(UTILS("_rebuild_nested_tensor"), TENSOR INDICES INDICES INDICES) ".",
            "/0=tensor /1=tensor /2=tensor /3=tensor ");
+    EXPECT(CALL(GLOBAL_OF("torch.nested._internal.nested_tensor", "_rebuild_njt"), DICT(TEXT("_values") TENSOR)) ".",
+           "/0/_values=tensor ");
 }
 
 /* Each container is entered once, wherever it is reached from. */

@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-#include "memory.h"
 #include "pickle_builder.h"
+#include "sweep.h"
 
 void suite_legacy(void);
 
@@ -369,20 +369,17 @@ static void every_changed_byte_ends_in_an_error_or_a_checkpoint(void) {
     ASSERT_TRUE(fine > 20 * sizeof values); /* the bytes of the storages */
 }
 
-static void running_out_of_memory(void) {
-    for (uint64_t k = 1;; k++) {
-        ptio_error err = {0};
-        opened_file o;
-        ptio_memory_fail_at(k);
-        ptio_status status = open_file(&o, LITERAL(whole), NULL, &err);
-        ptio_memory_fail_at(0);
-        close_file(&o);
-        if (status == PTIO_OK) {
-            ASSERT_TRUE(k > 8);
-            break;
-        }
-        ASSERT_EQUAL(status, PTIO_E_NO_MEMORY);
-    }
+static ptio_status open_and_close(const ptio_source *source, ptio_error *err) {
+    const ptio_checkpoint_options options = default_options();
+    ptio_checkpoint c;
+    ptio_status status = ptio_checkpoint_open(source, &options, &c, err);
+    ptio_checkpoint_free(&c);
+    return status;
+}
+
+static void memory_and_reads_may_fail(void) {
+    static const sweep_entry entries[] = {{"legacy", open_and_close, PTIO_OK, 8, 3, false}};
+    SWEEP(entries, whole, sizeof whole - 1);
 }
 
 void suite_legacy(void) {
@@ -403,5 +400,5 @@ void suite_legacy(void) {
     RUN(many_storages_are_found_by_their_keys);
     RUN(every_truncation_fails);
     RUN(every_changed_byte_ends_in_an_error_or_a_checkpoint);
-    RUN(running_out_of_memory);
+    RUN(memory_and_reads_may_fail);
 }

@@ -141,6 +141,31 @@ static void a_pickle_has_a_longest(void) {
     pickle_free(&p);
 }
 
+/* Large ones are found by reading windows, and are then read at once. */
+static ptio_status read_no_whole(void *context, uint64_t offset, void *out, size_t n, ptio_error *err) {
+    const pickle_buffer *p = context;
+    if (n == p->size) return ptio_fail(err, PTIO_E_IO, "T0.io", offset, "the disk is gone");
+    memcpy(out, p->bytes + offset, n);
+    return PTIO_OK;
+}
+
+static void a_pickle_that_cannot_be_read(void) {
+    pickle_buffer p = {0};
+    ptio_pickle_series series;
+    ptio_series_pickle pickle = {.size = 7};
+    ptio_source source;
+    ptio_error err = {0};
+    ADD_TIMES(&p, "NNNNNNNN", 1 << 17);
+    ADD(&p, ".");
+    ptio_source_callback(read_no_whole, &p, p.size, &source);
+    ASSERT_OK(ptio_series_begin(&source, 0, p.size, &series, &err));
+    ASSERT_FAILS(ptio_series_next(&series, p.size, &pickle, &err), IO, "T0.io", "the disk is gone", 0);
+    ASSERT_EQUAL(pickle.size, 7);
+    ASSERT_EQUAL(series.at, 0);
+    ptio_series_free(&series);
+    pickle_free(&p);
+}
+
 static void bytes_between_pickles(void) {
     static const uint8_t file[] = "N.12345678N.abc";
     ptio_pickle_series series;
@@ -174,5 +199,6 @@ void suite_pickle_series(void) {
     RUN(what_is_cut_off_says_so);
     RUN(a_byte_that_is_no_opcode_ends_it);
     RUN(a_pickle_has_a_longest);
+    RUN(a_pickle_that_cannot_be_read);
     RUN(bytes_between_pickles);
 }

@@ -236,6 +236,20 @@ static void parts_are_sources_of_their_own(void) {
     unlink(path);
 }
 
+static void descriptors_may_run_out(void) {
+    ptio_error err;
+    ptio_source whole, part = {.size = 7};
+    make_file("0123456789", 10);
+    ASSERT_OK(ptio_source_open(path, PTIO_MMAP_ALWAYS, &whole, &err));
+    faults.fcntl_errno = EMFILE;
+    ASSERT_FAILS(ptio_source_part(&whole, 2, 7, &part, &err), IO, "io", "fcntl: ", PTIO_NO_OFFSET);
+    ASSERT_EQUAL(err.sys_errno, EMFILE);
+    ASSERT_EQUAL(part.size, 7);
+    faults_clear();
+    ptio_source_close(&whole);
+    unlink(path);
+}
+
 void suite_source(void) {
     RUN(reads_in_every_mode);
     RUN(ranges_outside_are_truncated);
@@ -248,4 +262,5 @@ void suite_source(void) {
     RUN(mapping_outlives_the_source);
     RUN(a_mapped_file_that_shrinks_is_noticed);
     RUN(parts_are_sources_of_their_own);
+    if (faults_work()) RUN(descriptors_may_run_out);
 }

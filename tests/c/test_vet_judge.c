@@ -203,6 +203,9 @@ static void the_callers_objects_may_be_keys_and_be_filled(void) {
     JUDGED(o, "}" MINE ")R" INT("1") "s" MINE INT("2") "s.");
     ASSERT_EQUAL(opened_root(&o)->kind, PTIO_N_DICT);
     opened_free(&o);
+    JUDGED(o, "}(" TENSOR "N" TENSOR "Nu."); /* so may torch's tensors, which are hashed by identity */
+    ASSERT_EQUAL(opened_root(&o)->kind, PTIO_N_DICT);
+    opened_free(&o);
     JUDGED(o, MINE ")R" INT("1") "a" TEXT("k") INT("2") "s(" INT("3") "e}b.");
     ASSERT_EQUAL(opened_root(&o)->kind, PTIO_N_FOREIGN_CALL);
     ASSERT_TRUE(opened_root(&o)->fills != 0);

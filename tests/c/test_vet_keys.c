@@ -18,6 +18,8 @@ static void values_that_may_be_keys(void) {
         FINE_PICKLE("}((K\1\x91N" CALL(BUILTIN("frozenset"), TUPLE(INT("1"))) "Nu."),
         FINE_PICKLE("\x8f(" CALL(BUILTIN("complex"), INT("1") INT("2")) CALL(BUILTIN("range"), INT("3")) "\x90."),
         FINE_PICKLE("\x8f(" CALL(GLOBAL_OF("pathlib", "PosixPath"), TEXT("a")) CALL(GLOBAL_OF("datetime", "date"), "C\4\x07\xe8\1\1") "\x90."),
+        FINE_PICKLE("\x8f(" CALL(GLOBAL_OF("datetime", "datetime"), "C\12\x07\xe8\1\1\0\0\0\0\0\0")
+                    CALL(GLOBAL_OF("datetime", "time"), "C\6\0\0\0\0\0\0") "\x90."),
         FINE_PICKLE("(" TUPLE("K\1K\2") "\x91."),
     };
     OPEN_FINE(fine);
@@ -197,6 +199,30 @@ static void collisions_have_a_budget(void) {
     ASSERT_FAILS(open_keys("ccollections\nOrderedDict\n)R(", 1415, 0, "N", "u.", &err), LIMIT, "P12.work", "", PTIO_NO_OFFSET);
 }
 
+/* Their hashes are keyed like those of bytes; with a zone they are hashes of numbers. */
+static void moments_collide_only_with_a_zone(void) {
+    static const char moment[] = "cdatetime\ndatetime\n(C\12\x07\xe8\1\1\0\0\0\0\0";
+    static const char zone[] = "cdatetime\ntimezone\n(cdatetime\ntimedelta\n(I0\nI0\nI0\ntRtR";
+    for (int zoned = 0; zoned < 2; zoned++) {
+        pickle_buffer p = {0};
+        ptio_error err = {0};
+        opened o;
+        ADD(&p, "\x8f(");
+        for (unsigned i = 0; i < 1500; i++) {
+            const uint8_t micro = (uint8_t)i;
+            pickle_add(&p, moment, sizeof moment - 1);
+            pickle_add(&p, &micro, 1);
+            if (zoned) pickle_add(&p, zone, sizeof zone - 1);
+            ADD(&p, "tR");
+        }
+        ADD(&p, "\x90.");
+        ASSERT_EQUAL(open_pickle(&o, p.bytes, p.size, NULL, &err), zoned ? PTIO_E_LIMIT : PTIO_OK);
+        if (zoned) ASSERT_TEXT(err.check, "P12.work");
+        opened_free(&o);
+        pickle_free(&p);
+    }
+}
+
 /* Products of -1 and -2 hash alike: 4096 keys are 8 million pairs. */
 static void tuples_of_minus_one_and_two(void) {
     pickle_buffer p = {0};
@@ -283,6 +309,7 @@ void suite_vet_keys(void) {
     RUN(hashes_of_tuples);
     RUN(hashes_of_text_are_not_the_file_s);
     RUN(collisions_have_a_budget);
+    RUN(moments_collide_only_with_a_zone);
     RUN(tuples_of_minus_one_and_two);
     RUN(the_budget_is_for_the_whole_load);
     RUN(key_parts_have_a_budget);

@@ -200,6 +200,23 @@ static void paths(void) {
     OPEN_BROKEN(cases);
 }
 
+/* A time in a zone that somebody else makes is made by them, too. */
+static void zones_of_unknown_classes(void) {
+    ptio_checkpoint_options options = default_options();
+    options.inert = true;
+    static const fine_pickle cases[] = {
+        FINE_PICKLE(CALL(DATETIME("datetime"), "C\12\x07\xe8\x02\x1d\0\0\0\0\0\0" CALL(UNKNOWN, "")) "."),
+        FINE_PICKLE(CALL(DATETIME("time"), "C\6\0\0\0\0\0\0" OPAQUE) "."),
+    };
+    for (const fine_pickle *f = cases; f < cases + COUNT_OF(cases); f++) {
+        ptio_error err = {0};
+        opened o;
+        ASSERT_OK(open_pickle(&o, f->pickle, f->size, &options, &err));
+        ASSERT_EQUAL(opened_root(&o)->kind, PTIO_N_OPAQUE_CALL);
+        opened_free(&o);
+    }
+}
+
 /* --- dates and times -------------------------------------------------------------------------- */
 
 #define DATE_OF(bytes) DATETIME("date") "(C\4" bytes "t"
@@ -287,4 +304,5 @@ void suite_vet_plain(void) {
     RUN(dates_that_exist);
     RUN(dates_that_do_not_exist);
     RUN(offsets_from_utc);
+    RUN(zones_of_unknown_classes);
 }

@@ -204,6 +204,93 @@ static void errors_of_the_source_come_through(void) {
     zip_free_archive(&zip);
 }
 
+/* After "hello", bytes are copied from a place before the beginning. */
+static void streams_that_are_damaged_behind_their_end(void) {
+    ptio_error err;
+    zip_archive zip;
+    uint8_t out[5];
+    zip_begin(&zip);
+    zip_add(&zip, &(zip_member){.name = "m/data.pkl", .content = "\xcb\x48\xcd\xc9\xc9\x07\x16\x00", .size = 8});
+    zip_finish(&zip, true, NULL, 0);
+    zip_put16(&zip, zip.places[0].central + 10, 8);
+    zip_put16(&zip, zip.places[0].local + 8, 8);
+    set_size(&zip, 0, 5);
+    set_crc(&zip, 0, 0x3610a686);
+    ASSERT_FAILS(inflate(&zip, false, 0, out, &err), ZIP_MALFORMED, "libzip", "cannot be read: ", zip.places[0].data);
+    zip_free_archive(&zip);
+}
+
+typedef struct {
+    const zip_archive *zip;
+    unsigned reads, fail_at;
+} failing_reader;
+
+static ptio_status fail_once(void *context, uint64_t offset, void *out, size_t n, ptio_error *err) {
+    failing_reader *r = context;
+    if (++r->reads == r->fail_at) return ptio_fail(err, PTIO_E_IO, "T0.io", offset, "the disk is gone");
+    memcpy(out, r->zip->bytes + offset, n);
+    return PTIO_OK;
+}
+
+static void any_read_may_fail(void) {
+    uint8_t *out = malloc(SIZE);
+    ptio_error err;
+    zip_archive zip;
+    ptio_zip_index index;
+    ptio_status status = PTIO_E_IO;
+    unsigned k = 1;
+    deflated_archive(&zip, true);
+    ASSERT_OK(archive_index(&zip, &index, &err));
+    for (; status != PTIO_OK && k < 100; k++) {
+        ptio_source source;
+        ptio_inflater *inflater = NULL;
+        failing_reader reader = {.zip = &zip};
+        ptio_source_callback(fail_once, &reader, zip.size, &source);
+        ASSERT_OK(ptio_zip_prove(&source, &index, 0, &err));
+        ASSERT_OK(ptio_inflater_new(&source, &index, &inflater, &err));
+        reader.fail_at = reader.reads + k;
+        status = ptio_inflate(inflater, 0, out, &err);
+        if (status != PTIO_OK) ASSERT_FAILS(status, IO, "T0.io", "the disk is gone", err.offset);
+        ptio_inflater_free(inflater);
+    }
+    ASSERT_TRUE(status == PTIO_OK && k > 3);
+    ASSERT_BYTES(out, content, SIZE);
+    ptio_zip_index_free(&index);
+    zip_free_archive(&zip);
+    free(out);
+}
+
+/* libzip is told such a size in a zip64 field, and what it then gives is compared with it. */
+static void sizes_beyond_4_gib_get_their_field(void) {
+    enum { NOISE = 4300000 }; /* bytes that deflate might make of 4 GiB */
+    ptio_error err;
+    zip_archive zip;
+    ptio_source source;
+    ptio_zip_index index;
+    ptio_inflater *inflater = NULL;
+    ptio_limits limits = PTIO_LIMITS_DEFAULT;
+    uint8_t *noise = malloc(NOISE);
+    uint32_t state = 1;
+    for (size_t i = 0; i < NOISE; i++) noise[i] = (uint8_t)((state = state * 1664525 + 1013904223) >> 24);
+    zip_begin(&zip);
+    zip_add(&zip, &(zip_member){.name = "m/data.pkl", .content = noise, .size = NOISE, .deflated = true, .local_zip64 = 2, .local_sentinel = true, .central_zip64 = true});
+    zip_finish(&zip, true, NULL, 0);
+    zip_put64(&zip, zip.places[0].local + 30 + 10 + 4, UINT64_C(1) << 32);
+    zip_put64(&zip, zip.places[0].central_extra + 4, UINT64_C(1) << 32);
+    limits.inflated_bytes = UINT64_MAX;
+    ASSERT_OK(archive_index(&zip, &index, &err));
+    ptio_source_borrow(zip.bytes, zip.size, &source);
+    ASSERT_OK(ptio_zip_prove(&source, &index, 0, &err));
+    ASSERT_OK(ptio_inflate_allowed(&index, zip.size, &limits, 0, &err));
+    ASSERT_OK(ptio_inflater_new(&source, &index, &inflater, &err));
+    ASSERT_FAILS(ptio_inflate(inflater, 0, NULL, &err), ZIP_MALFORMED, "Z11.short",
+                 "ends after 4300000 bytes, the archive says 4294967296", zip.places[0].data);
+    ptio_inflater_free(inflater);
+    ptio_zip_index_free(&index);
+    zip_free_archive(&zip);
+    free(noise);
+}
+
 /* Data that would pass for an end record or a zip64 locator, were it found. */
 static void data_is_never_taken_for_structure(void) {
     ptio_error err;
@@ -226,5 +313,8 @@ void suite_zip_inflate(void) {
     RUN(impossible_ratios);
     RUN(the_sum_is_limited);
     RUN(errors_of_the_source_come_through);
+    RUN(streams_that_are_damaged_behind_their_end);
+    RUN(any_read_may_fail);
+    RUN(sizes_beyond_4_gib_get_their_field);
     RUN(data_is_never_taken_for_structure);
 }

@@ -310,6 +310,46 @@ static void windows_hide_nothing(void) {
     free(zeros);
 }
 
+/* A member that is said to inflate to 5 GiB; no matter that it does not. */
+static void sizes_beyond_4_gib_get_their_field(void) {
+    zip_archive zip;
+    ptio_zip_index index;
+    ptio_error err;
+    zip_member member = {.name = "m/data/0", .content = "zero", .size = 4, .deflated = true, .local_zip64 = 2, .local_sentinel = true};
+    zip_begin(&zip);
+    add(&zip, "m/data.pkl", "pickle", 6);
+    zip_add(&zip, &member);
+    zip_put64(&zip, zip.places[1].local + 30 + 8 + 4, UINT64_C(5) << 30);
+    ASSERT_OK(salvage(&zip, &index, &err));
+    ASSERT_EQUAL(index.count, 2);
+    ASSERT_EQUAL(index.records[1].usize, UINT64_C(5) << 30);
+    ASSERT_EQUAL(index.records[1].csize, zip.places[1].csize);
+    ASSERT_EQUAL(index.records[1].header, zip.places[1].local);
+    ptio_zip_index_free(&index);
+    zip_free_archive(&zip);
+}
+
+/* Where the descriptor is damaged, its CRC proves nothing of compressed bytes, but the member is known. */
+static void compressed_members_that_give_their_sizes_last(void) {
+    for (int way = 0; way < 4; way++) {
+        zip_archive zip;
+        zip_member member = {.name = "m/data/0", .content = "0000000000000000", .size = 16, .deflated = true, .descriptor = true, .local_zip64 = way & 2};
+        zip_begin(&zip);
+        add(&zip, "m/data.pkl", "pickle", 6);
+        zip_add(&zip, &member);
+        if (way & 1) zip_put32(&zip, zip.places[1].descriptor, 0);
+        add(&zip, "m/data/1", "one", 3);
+        ptio_zip_index index;
+        ptio_error err;
+        ASSERT_OK(salvage(&zip, &index, &err));
+        ASSERT_EQUAL(index.count, 3);
+        ASSERT_EQUAL(index.records[1].usize, 16);
+        ASSERT_EQUAL(index.records[1].csize, zip.places[1].csize);
+        ptio_zip_index_free(&index);
+        FOUND(zip, way & 1 ? "data.pkl data/1 " : "data.pkl data/0 data/1 ");
+    }
+}
+
 /* The offsets of members that the index has found. */
 static void entries_are_what_a_directory_says(void) {
     zip_archive zip;
@@ -461,6 +501,8 @@ void suite_zip_salvage(void) {
     RUN(members_of_the_same_name);
     RUN(members_that_no_directory_may_have);
     RUN(windows_hide_nothing);
+    RUN(sizes_beyond_4_gib_get_their_field);
+    RUN(compressed_members_that_give_their_sizes_last);
     RUN(entries_are_what_a_directory_says);
     RUN(bytes_with_the_right_checksum_need_no_header);
     RUN(other_bytes_are_not_proven);
