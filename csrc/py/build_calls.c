@@ -41,10 +41,15 @@ static PyObject *make_set(ptio_builder *b, const ptio_node *node) {
     return node->sub == PTIO_MAKE_SET ? PySet_New(items) : PyFrozenSet_New(items);
 }
 
-/* torch.device("cuda", 1) is "cuda:1". */
+/* torch.device("cuda", 1) is "cuda:1". The caller may have asked for Python 2's text as bytes. */
 static PyObject *make_device(ptio_builder *b, const ptio_node *node) {
-    PyObject *arguments = b->objects[node->b];
-    return PyUnicode_FromFormat("%U:%S", PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_ITEM(arguments, 1));
+    PyObject *arguments = b->objects[node->b], *name = PyTuple_GET_ITEM(arguments, 0);
+    PyObject *text =
+        PyUnicode_Check(name) ? Py_NewRef(name) : PyUnicode_FromEncodedObject(name, "ascii", "strict");
+    PyObject *device =
+        text == NULL ? NULL : PyUnicode_FromFormat("%U:%S", text, PyTuple_GET_ITEM(arguments, 1));
+    Py_XDECREF(text);
+    return device;
 }
 
 /* Sparse, nested and jagged: a class of ptio._types checks what the tensors hold. */
