@@ -205,6 +205,7 @@ class Calls:
         way = self.rng.random()
         if way < 0.3:
             module = self.rng.choice(("copyreg", "copy_reg"))
+            name = ("argparse", "Namespace")
             class_ = (lambda: self.name(*name), lambda: self.name(*self.builtin("object")))
             self.call(module, "_reconstructor", *class_, self.g.none, kind="namespace")
         else:

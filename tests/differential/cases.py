@@ -2,6 +2,7 @@
 """The streams of a seed, each read by ptio and by the oracles."""
 
 import collections
+import contextlib
 import io
 import pickletools
 import random
@@ -61,16 +62,16 @@ class Reader:
         counts = self.counts
         counts["cases"] += 1
         counts[case.origin] += 1
-        begin = time.process_time()
+        begin = time.perf_counter()
         try:
-            value = ptio.load(io.BytesIO(archive(case.stream)), encoding=case.encoding)
+            value = self.load(case)
         except ptio.Error as e:
             error = e
         except Exception as e:
             raise self.disagree(case, f"ptio raises {type(e).__name__}: {e}") from e
         else:
             error = None
-        if time.process_time() - begin > SLOW:
+        if time.perf_counter() - begin > SLOW and self.is_slow(case):
             raise self.disagree(case, "ptio takes too long")
         if error is None:
             counts["accepted"] += 1
@@ -82,6 +83,17 @@ class Reader:
             raise self.disagree(case, f"ptio refuses a sound stream: {error}")
         if self.tally:
             self.note_refusal(case, error)
+
+    @staticmethod
+    def load(case):
+        return ptio.load(io.BytesIO(archive(case.stream)), encoding=case.encoding)
+
+    def is_slow(self, case):
+        """Whether it is ptio that takes long, and not a busy machine."""
+        begin = time.process_time()
+        with contextlib.suppress(ptio.Error):
+            self.load(case)
+        return time.process_time() - begin > SLOW
 
     # --- oracles ------------------------------------------------------------------------------
 
@@ -122,7 +134,7 @@ class Reader:
     def compare(self, case, oracle, ours, theirs):
         self.counts[oracle] += 1
         found = difference(ours, theirs)
-        if found is not None and not exceptions.may_differ(case, oracle, found):
+        if found is not None:
             raise self.disagree(case, f"{oracle}: {found}")
 
     def excuse(self, case, oracle, error):

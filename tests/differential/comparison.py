@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ptio made beside what another reader made of the same stream."""
 
+import collections
+
+import numpy as np
+import ptio
 from support import checkpoints, tensors, torch_values
-from support.compare import Comparison
+from support.compare import Comparison, bits
 
 from .oracles import Dtype, TypedTensor
 
@@ -27,6 +31,35 @@ class Beside(Comparison):
         else:
             super()._compare(ours, theirs, path)
 
+    def _equal(self, ours, theirs, path):
+        if isinstance(theirs, set | frozenset):
+            assert members(ours) == members(theirs), f"{path}: members of a set"
+        else:
+            super()._equal(ours, theirs, path)
+
+
+def members(found):
+    return collections.Counter(map(member, found))
+
+
+def member(value):
+    """A member of a set in a form that is equal for what must look alike."""
+    if isinstance(value, tuple):  # torch.Size is one
+        return tuple, tuple(map(member, value))
+    if isinstance(value, frozenset):
+        return frozenset, frozenset(members(value).items())
+    if isinstance(value, Dtype | ptio.TorchDtype):
+        return "dtype", value.name
+    if isinstance(value, np.dtype):
+        return "dtype", value.newbyteorder("=").name
+    if isinstance(value, np.generic):
+        return type(value), value.dtype.newbyteorder("="), value.tobytes()
+    if torch_values.is_torch(value):
+        text = str(value)
+        is_dtype = type(value).__name__ == "dtype"
+        return ("dtype", text.removeprefix("torch.")) if is_dtype else (str, text)
+    return bits(value)
+
 
 def difference(ours, theirs):
     """The first difference, in words; None if there is none."""
@@ -34,4 +67,6 @@ def difference(ours, theirs):
         Beside().run(ours, theirs)
     except AssertionError as e:
         return str(e) or "an assertion without words"
+    except Exception as e:
+        return f"values that cannot be compared: {type(e).__name__}: {e}"
     return None

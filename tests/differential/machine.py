@@ -9,7 +9,6 @@ import struct
 
 KEY_DEPTH = 8  # tuples nested in a key
 KEY_WEIGHT = 400  # values that hashing a key visits
-SHORT_MEMO = 60_000  # what CPython's C unpickler allocates by the largest index
 
 _PLAIN_KEYS = frozenset(
     ("none", "bool", "int", "big", "float", "str", "bytes", "py2", "dtype", "named", "made")
@@ -106,7 +105,8 @@ class Machine:
             self.emit(b"\x94")  # where indices have gaps, it overwrites one
         else:
             if rng.random() < 0.1:
-                index = rng.choice((0, 1, 255, 256, rng.randrange(SHORT_MEMO)))
+                # CPython's C unpickler allocates by the largest index.
+                index = rng.choice((0, 1, 255, 256, rng.randrange(2000)))
             if way == "q" and index > 255:
                 way = "r"
             self.emit(_index_op(way, index))
