@@ -50,9 +50,11 @@ class Reader:
     def __init__(self, torch=None, tally=False):
         self.torch = torch
         self.tally = tally
+        self.reset()
+
+    def reset(self):
         self.counts = collections.Counter()
-        self.refused_beyond = collections.Counter()
-        self.examples = {}
+        self.refused_beyond = {}  # class and message -> (how often, shortest stream)
 
     def run(self, seed):
         for case in cases_of(seed):
@@ -106,7 +108,7 @@ class Reader:
         else:
             self.compare(case, "pickle._Unpickler", value, theirs)
         if not small_memo:
-            self.counts["not for C: memo"] += 1
+            self.counts["memo too large for C"] += 1
             return
         try:
             theirs = oracles.read_in_c(case.stream, case.encoding)
@@ -143,7 +145,8 @@ class Reader:
         if reason is None:
             said = f"{type(error).__name__}: {error}"
             raise self.disagree(case, f"{oracle} refuses what ptio reads: {said}") from error
-        self.counts[f"{oracle}: {reason}"] += 1
+        self.counts["excused"] += 1
+        self.counts[f"excused, {oracle}: {reason}"] += 1
 
     # --- reports --------------------------------------------------------------------------------
 
@@ -154,9 +157,8 @@ class Reader:
             return
         self.counts["refused beyond"] += 1
         said = type(error).__name__, str(error.args[0])
-        self.refused_beyond[said] += 1
-        if len(case.stream) < len(self.examples.get(said, case.stream + b".")):
-            self.examples[said] = case.stream
+        count, shortest = self.refused_beyond.get(said, (0, case.stream))
+        self.refused_beyond[said] = count + 1, min(case.stream, shortest, key=len)
 
     def disagree(self, case, what):
         where = f"seed {case.seed}, case {case.number} ({case.origin}, encoding {case.encoding})"

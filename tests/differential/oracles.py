@@ -219,6 +219,13 @@ class Harmless(_Names, pickle._Unpickler):
     """For streams that ptio refuses: whether Python's unpickler would read them."""
 
     allowed = GUARDED
+    dispatch = pickle._Unpickler.dispatch.copy()
+
+    def load_bytearray8(self):
+        data = self.read(int.from_bytes(self.read(8), "little") % (1 << 40))  # allocates what is there
+        self.append(bytearray(data))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
 def read_in_python(stream, encoding):
