@@ -357,7 +357,7 @@ HANDLER(device) {
         ptio_vet_same(v, ref, name);
         return PTIO_OK;
     }
-    ARGUMENT_CHECK(v, is_int(v, argument(v, arguments, 1), 0, 65535), "P8.device-index", "torch.device",
+    ARGUMENT_CHECK(v, is_int(v, argument(v, arguments, 1), 0, INT8_MAX), "P8.device-index", "torch.device",
                    argument(v, arguments, 1));
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;

@@ -202,7 +202,7 @@ static void containers_and_their_fills(void) {
     EXPECT("N\x85.", "(None)");
     EXPECT("NN\x86.", "(None None)");
     EXPECT("NNN\x87.", "(None None None)");
-    EXPECT("](e.", "[]+{}"); /* empty fills leave no node */
+    EXPECT("](e.", "[]+{}"); /* a fill of nothing, too, says what can be filled */
     EXPECT("}(u.", "{}:{}");
     EXPECT("\x8f(\x90.", "<>&{}");
 }

@@ -184,7 +184,7 @@ static void torch_s_small_values(void) {
         BROKEN(TORCH("Size") "(]t", "R.", PICKLE_MALFORMED, "P8.size", "torch.Size is called with a list"),
         BROKEN(TORCH("Size") "((" TRUE_ "tt", "R.", PICKLE_MALFORMED, "P8.size-int", "torch.Size is called with a bool"),
         BROKEN(TORCH("device") "(Nt", "R.", PICKLE_MALFORMED, "P8.device-name", "torch.device is called with None"),
-        BROKEN(TORCH("device") "(" TEXT("cuda") INT("65536") "t", "R.", PICKLE_MALFORMED, "P8.device-index", "an int"),
+        BROKEN(TORCH("device") "(" TEXT("cuda") INT("128") "t", "R.", PICKLE_MALFORMED, "P8.device-index", "an int"),
         BROKEN(TORCH("device") "(" TEXT("cuda") "Nt", "R.", PICKLE_MALFORMED, "P8.device-index", "None"),
     };
     OPEN_BROKEN(cases);

@@ -17,6 +17,7 @@ import importlib.util
 import pathlib
 import subprocess
 import sys
+import warnings
 
 from . import cases, tally
 
@@ -32,6 +33,7 @@ _reader = None
 
 def start_process(tallied):
     global _reader
+    warnings.simplefilter("ignore")  # NumPy's and torch's, of what old or odd files say
     torch = None
     if importlib.util.find_spec("torch") is not None:
         from .oracles import Torch

@@ -7,7 +7,6 @@ import io
 import pickletools
 import random
 import time
-import warnings
 
 import ptio
 
@@ -124,9 +123,7 @@ class Reader:
         if not TORCH_OPCODES.issuperset(case.stream[at] for at in places):
             return
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                theirs = self.torch.read(case.stream, case.encoding)
+            theirs = self.torch.read(case.stream, case.encoding)
         except Exception as e:
             if not self.torch.is_unknown(e):
                 self.excuse(case, "torch", e)
