@@ -156,7 +156,9 @@ class Calls:
 
         def source():
             if way < 0.2:
-                return self.copied(lambda v: v.kind == "dict", lambda: g.dict_of([(g.key, g.value)]))
+                return self.copied(
+                    lambda v: v.kind == "dict", lambda: g.dict_of([(g.key, g.value)])
+                )
             maker = self.rng.choice((g.list_of, g.tuple_of))
             return self.copied(lambda v: False, lambda: maker([pair] * self.rng.randrange(4)))
 

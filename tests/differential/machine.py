@@ -18,7 +18,16 @@ _PLAIN_KEYS = frozenset(
 class Value:
     """What is known of an object on the stack."""
 
-    __slots__ = ("arguments", "attributes", "frozen", "items", "key_depth", "kind", "text", "weight")
+    __slots__ = (
+        "arguments",
+        "attributes",
+        "frozen",
+        "items",
+        "key_depth",
+        "kind",
+        "text",
+        "weight",
+    )
 
     def __init__(self, kind, items=(), text=None):
         self.kind = kind

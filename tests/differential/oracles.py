@@ -222,7 +222,9 @@ class Harmless(_Names, pickle._Unpickler):
     dispatch = pickle._Unpickler.dispatch.copy()
 
     def load_bytearray8(self):
-        data = self.read(int.from_bytes(self.read(8), "little") % (1 << 40))  # allocates what is there
+        data = self.read(
+            int.from_bytes(self.read(8), "little") % (1 << 40)
+        )  # allocates what is there
         self.append(bytearray(data))
 
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
