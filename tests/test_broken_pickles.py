@@ -128,14 +128,13 @@ def test_objects_of_pythons_own_classes_are_forbidden_unless_they_are_plain_data
     streams = collect([name])
     assert streams
     for data, options, value in streams:
-        try:
-            ours = load(data, **{"encoding": "utf-8", **options})
-        except ptio.ForbiddenError as e:
-            assert e.offset is not None, data
-            assert not isinstance(value, set | range), data
+        options = {"encoding": "utf-8", **options}
+        if isinstance(value, set | range):
+            assert_same(load(data, **options), value)
         else:
-            assert_same(ours, value)
-        load(data, **{"encoding": "utf-8", **options}, unknown="inert")
+            with pytest.raises(ptio.ForbiddenError):
+                load(data, **options)
+        load(data, **options, unknown="inert")
 
 
 @pytest.mark.parametrize("name", DATA)

@@ -80,7 +80,7 @@ DIFFERENT = {
     "cycle": ([[[[]]]], cycle()),
     "bytes": (b"x", bytearray(b"x")),
     "fold": (datetime.time(1, fold=1), datetime.time(1)),
-    "maxlen": (collections.deque([], 1), collections.deque([])),
+    "maxlen": (collections.deque(maxlen=1), collections.deque()),
     "slice": (slice(1), slice(True)),
     "scalar": (np.float32(1), np.float64(1)),
     "array": (np.zeros(2), np.array([0.0, -0.0])),
@@ -150,7 +150,7 @@ def test_integers_that_readers_read_differently_are_refused(line):
 
 @pytest.mark.parametrize("stream", [b"N(e.", b")(e.", b"N(u.", b"N(\x90.", b"}(e.", b"](u."])
 def test_even_nothing_is_put_only_into_what_can_hold_it(stream):
-    with pytest.raises(ptio.PickleFormatError, match="APPEND|SETITEM|ADDITEMS"):
+    with pytest.raises(ptio.PickleFormatError, match=r"APPEND|SETITEM|ADDITEMS"):
         load(stream)
 
 
@@ -210,6 +210,14 @@ def test_text_of_python_2_stays_text_though_it_is_also_data(stream, text, value,
         assert made.tobytes() == text
     else:
         assert made == value
+
+
+def test_a_text_of_numpy_that_is_none_is_an_error_where_it_is_needed():
+    dtype = b"cnumpy\ndtype\n(X\2\0\0\0U1\x89\x88tR(K\3X\1\0\0\0<NNNK\4K\4K\x08tb"
+    scalar = b"cnumpy.core.multiarray\nscalar\n(" + dtype + b"C\4\xac\x20\x00\x01tR"
+    with pytest.raises(ptio.PickleFormatError):
+        load(scalar + b".")
+    assert load(scalar + b"0N.") is None
 
 
 def test_data_of_python_2_need_not_be_text():

@@ -174,7 +174,7 @@ static void torch_s_small_values(void) {
         FINE_PICKLE(CALL(TORCH("Size"), "") "."),
         FINE_PICKLE(CALL(TORCH("Size"), ")") "."),
         FINE_PICKLE(CALL(TORCH("device"), TEXT("cuda:0")) "."),
-        FINE_PICKLE(CALL(TORCH("device"), TEXT("cuda") INT("65535")) "."),
+        FINE_PICKLE(CALL(TORCH("device"), TEXT("cuda") INT("127")) "."),
         FINE_PICKLE(CALL(GLOBAL_OF("torch.serialization", "_get_layout"), TEXT("torch.strided")) "."),
         FINE_PICKLE(TORCH("float32") "."),
         FINE_PICKLE(TORCH("per_tensor_affine") "."),

@@ -99,7 +99,13 @@ def append_to_log(first, after, counts):
         check=True,
     )
     now = datetime.datetime.now(datetime.timezone.utc)
-    row = [f"{now:%Y-%m-%d}", text.stdout.strip(), "%d.%d" % sys.version_info[:2], first, after]
+    row = [
+        f"{now:%Y-%m-%d}",
+        text.stdout.strip(),
+        ".".join(map(str, sys.version_info[:2])),
+        first,
+        after,
+    ]
     row += [counts[name] for name in COUNTS]
     with LOG.open("a") as log:
         if log.tell() == 0:

@@ -72,7 +72,7 @@ class Calls:
     def builtin(self, name):
         return self.rng.choice(("builtins", "__builtin__")), name
 
-    # --- bytes, numbers ------------------------------------------------------------------------
+    # --- bytes, numbers -----------------------------------------------------------------------
 
     def encoded(self, data=None):
         """bytes as protocols 0 to 2 write them."""
@@ -121,14 +121,11 @@ class Calls:
         g, count = self.g, self.rng.randrange(1, 4)
         self.call(*self.builtin("slice"), *[g.value] * count, kind="other")
 
-    # --- containers ------------------------------------------------------------------------------
+    # --- containers ---------------------------------------------------------------------------
 
     def copied(self, fits, fallback):
         """Pushes a list, tuple or dict for a call to copy; it is frozen then."""
-        if self.g.known(fits):
-            value = self.m.top
-        else:
-            value = fallback()
+        value = self.m.top if self.g.known(fits) else fallback()
         value.frozen = True
         return value
 
@@ -199,7 +196,7 @@ class Calls:
         pushes = self.rng.choice(((), (items,), (items, length)))
         self.call("collections", "deque", *pushes, kind="deque", items=[])
 
-    # --- attributes --------------------------------------------------------------------------------
+    # --- attributes ---------------------------------------------------------------------------
 
     def namespace(self):
         m = self.m
@@ -228,7 +225,7 @@ class Calls:
         self.m.pop()
         self.m.emit(b"b")
 
-    # --- paths and dates ---------------------------------------------------------------------------
+    # --- paths and dates ----------------------------------------------------------------------
 
     def path(self):
         g = self.g
@@ -279,7 +276,7 @@ class Calls:
         names = [g.text] * (self.rng.random() < 0.5)
         self.call("datetime", "timezone", offset, *names)
 
-    # --- torch's values -----------------------------------------------------------------------------
+    # --- torch's values -----------------------------------------------------------------------
 
     def size(self):
         g = self.g
@@ -328,7 +325,7 @@ class Calls:
             pushes = (lambda: g.list_of([lambda: g.small_int(5)] * self.rng.randrange(3)),)
             self.call(module, "build_intlist", *pushes, kind="other")
 
-    # --- tensors ---------------------------------------------------------------------------------------
+    # --- tensors ------------------------------------------------------------------------------
 
     def storage(self, key=None):
         g, rng = self.g, self.rng
@@ -402,7 +399,7 @@ class Calls:
         pushes = (self.tensor, lambda: g.boolean(False), self.hooks)
         self.call("torch._utils", "_rebuild_parameter", *pushes, kind="other")
 
-    # --- NumPy -------------------------------------------------------------------------------------------
+    # --- NumPy --------------------------------------------------------------------------------
 
     def numpy_dtype(self, dtype):
         """Pushes it; the state comes at once, as NumPy writes it."""
@@ -485,7 +482,7 @@ class Calls:
         m.pop()
         m.emit(b"b")
 
-    # --- any of them ---------------------------------------------------------------------------------------
+    # --- any of them --------------------------------------------------------------------------
 
     TORCH = (encoded, bytearray, complex, set, ordered_dict, ordered_dict, counter, size, device)
     TORCH += (dtype, scheme, layout)

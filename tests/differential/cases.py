@@ -145,7 +145,7 @@ class Reader:
         self.counts["excused"] += 1
         self.counts[f"excused, {oracle}: {reason}"] += 1
 
-    # --- reports --------------------------------------------------------------------------------
+    # --- reports ------------------------------------------------------------------------------
 
     def note_refusal(self, case, error):
         try:

@@ -288,7 +288,7 @@ class Generator:
         *(step_tuple, step_get, step_get, step_dup, step_pop, step_attributes),
     )
 
-    # --- the whole ------------------------------------------------------------------------------
+    # --- the whole ----------------------------------------------------------------------------
 
     def run(self):
         """The opcodes of one stream, as a list of bytes."""

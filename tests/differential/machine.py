@@ -142,7 +142,7 @@ class Machine:
                 return index
         return None
 
-    # --- the whole -----------------------------------------------------------------------------
+    # --- the whole ----------------------------------------------------------------------------
 
     def finish(self):
         """The opcodes, with PROTO in front and frames around some of them."""
