@@ -90,18 +90,21 @@ def run_many(first, last, processes, tallied):
     return counts, refused, None, done
 
 
+def git(*arguments):
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=LOG.parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def append_to_log(first, after, counts):
-    text = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=LOG.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    commit = git("rev-parse", "--short", "HEAD")
+    if git("status", "--porcelain", "--", ":/csrc", ":/python"):
+        commit += "+"
     now = datetime.datetime.now(datetime.timezone.utc)
     row = [
         f"{now:%Y-%m-%d}",
-        text.stdout.strip(),
+        commit,
         ".".join(map(str, sys.version_info[:2])),
         first,
         after,

@@ -149,3 +149,12 @@ def python2_ways(data):
     ways.append((b"S" + repr(data)[1:].encode() + b"\n", "py2"))
     ways.append((b"S" + _octal(data) + b"\n", "py2"))
     return ways
+
+
+def elements(rng, dtype, count):
+    """Bytes that are values of the dtype."""
+    if dtype.kind == "b":
+        return bytes(rng.randrange(2) for _ in range(count))
+    if dtype.kind == "U":
+        return b"".join(struct.pack("<I", ord(rng.choice("aé€\0"))) for _ in range(count * 2))
+    return rng.randbytes(count * dtype.itemsize)

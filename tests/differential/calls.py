@@ -2,7 +2,6 @@
 """The calls that a pickle may make, with arguments as their handlers in csrc/core accept them."""
 
 import datetime
-import struct
 
 import numpy as np
 
@@ -449,7 +448,7 @@ class Calls:
 
     def scalar(self):
         dtype = np.dtype(self.rng.choice([name for name in ARRAYS if "V" not in name]))
-        data = _elements(self.rng, dtype, 1)
+        data = atoms.elements(self.rng, dtype, 1)
         module = self.rng.choice(("numpy._core.multiarray", "numpy.core.multiarray"))
         self.call(module, "scalar", lambda: self.numpy_dtype(dtype), lambda: self.content(data))
 
@@ -457,7 +456,7 @@ class Calls:
         g, m = self.g, self.m
         dtype = np.dtype(self.rng.choice(ARRAYS))
         shape = [self.rng.randrange(3) for _ in range(self.rng.randrange(3))]
-        data = _elements(self.rng, dtype, int(np.prod(shape, dtype=int)))
+        data = atoms.elements(self.rng, dtype, int(np.prod(shape, dtype=int)))
         module = self.rng.choice(("numpy._core", "numpy.core"))
 
         def shaped(values):
@@ -496,12 +495,3 @@ class Calls:
         if self.g.torch and self.rng.random() < 0.1:
             choices = (Calls.tensor, Calls.untyped_tensor, Calls.storage)
         self.rng.choice(choices)(self)
-
-
-def _elements(rng, dtype, count):
-    """Bytes that are values of the dtype."""
-    if dtype.kind == "b":
-        return bytes(rng.randrange(2) for _ in range(count))
-    if dtype.kind == "U":
-        return b"".join(struct.pack("<I", ord(rng.choice("aé€\0"))) for _ in range(count * 2))
-    return rng.randbytes(count * dtype.itemsize)
