@@ -32,6 +32,7 @@ SOUND = [
     "test_correctly_quoted_string",
     "test_dup",
     "test_empty_bytestring",
+    "test_frame_readline",
     "test_get",
     "test_load_long_python2_str_as_bytes",
     "test_load_python2_str_as_bytes",
@@ -42,7 +43,9 @@ SOUND = [
     "test_short_binbytes",
     "test_short_binunicode",
 ]
-
+CALLS = ["test_bad_newobj", "test_bad_newobj_ex", "test_bad_reduce"]
+CLASSES = ["test_compat_unpickle", "test_load_classic_instance", "test_unpickle_from_2x"]
+DATA = ["DATA0", "DATA1", "DATA2", "DATA3", "DATA4"]
 
 ERROR = object()
 
@@ -109,3 +112,43 @@ def test_sound_streams_load_as_in_python(name):
                 load(data)
         else:
             assert_same(load(data, **{"encoding": "utf-8", **options}), value)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_of_what_is_no_data_are_refused(name):
+    streams = collect([name])
+    assert streams
+    for data, _, _ in streams:
+        with pytest.raises((ptio.PickleFormatError, ptio.ForbiddenError)):
+            load(data)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_objects_of_pythons_own_classes_are_forbidden_unless_they_are_plain_data(name):
+    streams = collect([name])
+    assert streams
+    for data, options, value in streams:
+        options = {"encoding": "utf-8", **options}
+        if isinstance(value, set | range):
+            assert_same(load(data, **options), value)
+        else:
+            with pytest.raises(ptio.ForbiddenError):
+                load(data, **options)
+        load(data, **options, unknown="inert")
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_the_large_object_of_each_protocol(name):
+    """Numbers around every border, and one tuple twice with instances of a class of the tests."""
+    data, expected = getattr(pickletester, name), pickletester.create_data()
+    with pytest.raises(ptio.ForbiddenError):
+        load(data)
+    ours = load(data, unknown="inert")
+    numbers = [value for value in expected if isinstance(value, int | float | complex)]
+    assert_same([value for value in ours if isinstance(value, int | float | complex)], numbers)
+    tuples = [value for value in ours if isinstance(value, tuple)]
+    assert len(tuples) == 2
+    assert tuples[0] is tuples[1]
+    assert tuples[0][:2] == ("abc", "abc")
+    assert tuples[0][2] is tuples[0][3]
+    assert type(tuples[0][2]) is ptio.Opaque

@@ -39,6 +39,13 @@ uint32_t ptio_global_find(const uint8_t *module, size_t module_size, const uint8
 void ptio_global_name(const ptio_graph *graph, ptio_ref ref, const uint8_t **module, size_t *module_size,
                       const uint8_t **name, size_t *name_size) {
     const ptio_node *node = &graph->nodes[ref];
+    if (node->kind == PTIO_N_MARKER) { /* of GLOBAL or of STACK_GLOBAL: vetting keeps its row alone */
+        *module = (const uint8_t *)globals[node->sub].module;
+        *module_size = strlen(globals[node->sub].module);
+        *name = (const uint8_t *)globals[node->sub].name;
+        *name_size = strlen(globals[node->sub].name);
+        return;
+    }
     if (node->kind == PTIO_N_STACK_GLOBAL || node->kind == PTIO_N_OPAQUE_STACK) {
         const ptio_node *first = &graph->nodes[node->a], *second = &graph->nodes[node->b];
         *module = ptio_text(graph, first);

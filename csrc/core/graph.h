@@ -79,7 +79,8 @@ enum {
     PTIO_F_NEEDED = 2,   /* part of the result, or of something that makes it */
     PTIO_F_HASHABLE = 4, /* MADE: may be a dict key */
     PTIO_F_OPEN = 8,     /* depth walk: on the path from the root */
-    PTIO_F_COPIED = 16   /* LIST, DICT: a call has copied its items, so none may follow */
+    PTIO_F_COPIED = 16,  /* LIST, DICT: a call has copied its items, so none may follow */
+    PTIO_F_IS_DATA = 32  /* PY2_STR: a date or an array is made from its bytes */
 };
 
 typedef struct {

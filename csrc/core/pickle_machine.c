@@ -139,7 +139,7 @@ ptio_status ptio_machine_fill_from_mark(ptio_machine *m, uint8_t kind) {
     MACHINE_CHECK(m, m->fence > m->marks[m->mark_count - 1], "P3.fill", "%s finds no object below its MARK",
                   ptio_machine_opcode(m));
     target = m->stack[m->fence - 1];
-    if (n > 0) PTIO_TRY(ptio_machine_fill(m, kind, target, n));
+    PTIO_TRY(ptio_machine_fill(m, kind, target, n)); /* even of nothing: its target is proven */
     machine_drop_to_mark(m);
     return PTIO_OK;
 }

@@ -44,13 +44,15 @@ static size_t digits_at(const uint8_t *text, size_t size) {
     return n;
 }
 
-/* -?[0-9]+ */
+/* -?[0-9]+ as Python writes it: readers disagree on what 010 and -0 are. */
 static ptio_status check_decimal(ptio_machine *m, const uint8_t *text, size_t size) {
     size_t sign = size > 0 && text[0] == '-';
     size_t digits = size - sign;
     char quoted[PTIO_QUOTED];
     MACHINE_CHECK(m, digits > 0 && digits_at(text + sign, digits) == digits, "P2.decimal",
                   "%s '%s' is no decimal number", ptio_machine_opcode(m), ptio_quote(quoted, text, size));
+    MACHINE_CHECK(m, text[sign] != '0' || size == 1, "P2.zero", "%s '%s' begins with a needless zero",
+                  ptio_machine_opcode(m), ptio_quote(quoted, text, size));
     MACHINE_CHECK(m, digits <= MAX_DIGITS, "P2.digits", "an integer of %zu digits, at most %d are read",
                   digits, MAX_DIGITS);
     return PTIO_OK;

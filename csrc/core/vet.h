@@ -110,6 +110,11 @@ static inline bool vet_is_unknown(const ptio_vetting *v, ptio_ref ref) {
 static inline bool vet_is_not_ours(const ptio_vetting *v, ptio_ref ref) {
     return vet_is_unknown(v, ref) || vet_is(v, ref, PTIO_N_FOREIGN);
 }
+/* Bytes; or text of Python 2, which wrote them as such: that it is data, it keeps. */
+static inline bool vet_is_data(ptio_node *node) {
+    if (node->kind == PTIO_N_PY2_STR) node->flags |= PTIO_F_IS_DATA;
+    return node->kind == PTIO_N_BYTES || node->kind == PTIO_N_PY2_STR;
+}
 /* A str or bytes node (of whatever Python) that holds exactly this ASCII text. */
 bool ptio_vet_text_is(const ptio_vetting *v, ptio_ref ref, const char *text);
 bool ptio_vet_is_text(const ptio_vetting *v, ptio_ref ref);

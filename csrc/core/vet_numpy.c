@@ -302,10 +302,9 @@ static ptio_status take_dtype(ptio_vetting *v, ptio_ref ref, ptio_numpy_dtype *d
 }
 
 static ptio_status check_data(ptio_vetting *v, const ptio_numpy_dtype *dtype, uint64_t items, ptio_ref data) {
-    const ptio_node *node = vet_node(v, data);
+    ptio_node *node = vet_node(v, data);
     uint64_t bytes;
-    if (node->kind == PTIO_N_PY2_STR) vet_node(v, data)->kind = PTIO_N_BYTES; /* Python 2's bytes */
-    VET_CHECK(v, !dtype->has_objects && (node->kind == PTIO_N_BYTES || node->kind == PTIO_N_BYTEARRAY),
+    VET_CHECK(v, !dtype->has_objects && (vet_is_data(node) || node->kind == PTIO_N_BYTEARRAY),
               "P8.numpy-data", PICKLE_MALFORMED, "a NumPy array's data is %s", ptio_vet_kind_name(v, data));
     VET_CHECK(v, ptio_mul_u64(items, dtype->item_bytes, &bytes) && bytes == node->a, "T1.numpy", BOUNDS,
               "a NumPy array of %llu items of %llu bytes over %u bytes of data", (unsigned long long)items,

@@ -67,8 +67,9 @@ HANDLER(encode) {
     ptio_utf8_facts facts = {0};
     (void)maker;
     ARGUMENT_CHECK(v, text->kind == PTIO_N_STR, "P8.encode", "_codecs.encode", text_ref);
-    VET_CHECK(v, ptio_vet_text_is(v, codec, "latin1") || ptio_vet_text_is(v, codec, "latin-1"), "P8.codec",
-              PICKLE_MALFORMED, "_codecs.encode with a codec other than latin1");
+    bool latin1 = ptio_vet_text_is(v, codec, "latin1") || ptio_vet_text_is(v, codec, "latin-1");
+    VET_CHECK(v, latin1 && !vet_is(v, codec, PTIO_N_BYTES), "P8.codec", PICKLE_MALFORMED,
+              "_codecs.encode with a codec other than latin1");
     if (text->flags & PTIO_F_ASCII) {
         set_bytes(v, ref, text->text, text->a);
         return PTIO_OK;
@@ -277,8 +278,7 @@ HANDLER(reconstructor) {
         return PTIO_OK;
     }
     const ptio_global *type = class_node->kind == PTIO_N_MARKER ? ptio_global_get(class_node->sub) : NULL;
-    bool namespace_ = type != NULL && type->role == PTIO_ROLE_MAKE &&
-                      (type->value == PTIO_MAKE_NAMESPACE || type->value == PTIO_MAKE_SIMPLE_NAMESPACE);
+    bool namespace_ = type != NULL && type->role == PTIO_ROLE_MAKE && type->value == PTIO_MAKE_NAMESPACE;
     ARGUMENT_CHECK(v, namespace_ && object && argument(v, arguments, 2) == PTIO_NODE_NONE, "P8.reconstructor",
                    "copyreg._reconstructor", class_);
     ptio_vet_made(v, ref, (ptio_maker)type->value, PTIO_NODE_NONE);
@@ -357,7 +357,7 @@ HANDLER(device) {
         ptio_vet_same(v, ref, name);
         return PTIO_OK;
     }
-    ARGUMENT_CHECK(v, is_int(v, argument(v, arguments, 1), 0, 65535), "P8.device-index", "torch.device",
+    ARGUMENT_CHECK(v, is_int(v, argument(v, arguments, 1), 0, INT8_MAX), "P8.device-index", "torch.device",
                    argument(v, arguments, 1));
     ptio_vet_made(v, ref, maker, arguments);
     return PTIO_OK;
@@ -398,8 +398,7 @@ static bool is_time(const uint8_t *bytes, uint8_t hour) {
 /* The state in the first argument, size bytes of it; NULL if it is none. */
 static const uint8_t *take_state(const ptio_vetting *v, ptio_ref arguments, uint32_t size) {
     ptio_node *node = vet_node(v, argument(v, arguments, 0));
-    if (node->kind == PTIO_N_PY2_STR) node->kind = PTIO_N_BYTES; /* Python 2's bytes */
-    return node->kind == PTIO_N_BYTES && node->a == size ? ptio_text(v->graph, node) : NULL;
+    return vet_is_data(node) && node->a == size ? ptio_text(v->graph, node) : NULL;
 }
 
 /* A time with its zone, if it has one; of a zone that is not ours it is not ours either. */

@@ -20,11 +20,18 @@ static PyObject *make_str(const ptio_graph *graph, const ptio_node *node) {
     return PyUnicode_DecodeUTF8(text, node->a, "surrogatepass");
 }
 
-/* Text of Python 2: decoded as the caller says, or left as bytes. */
+/* Text of Python 2: decoded as the caller says, or left as bytes. The data of an array need
+ * not be text; what else refers to it still gets text where it is some. */
 static PyObject *make_py2_str(const ptio_builder *b, const ptio_node *node) {
     const char *text = (const char *)ptio_text(b->graph, node);
-    if (strcmp(b->encoding, "bytes") == 0) return PyBytes_FromStringAndSize(text, node->a);
-    return PyUnicode_Decode(text, node->a, b->encoding, "strict");
+    PyObject *str = NULL;
+    if (strcmp(b->encoding, "bytes") != 0) {
+        str = PyUnicode_Decode(text, node->a, b->encoding, "strict");
+        if (str != NULL || !(node->flags & PTIO_F_IS_DATA) || !PyErr_ExceptionMatches(PyExc_UnicodeError))
+            return str;
+        PyErr_Clear();
+    }
+    return PyBytes_FromStringAndSize(text, node->a);
 }
 
 static PyObject *make_big_int(const ptio_graph *graph, const ptio_node *node) {
@@ -135,7 +142,7 @@ static int apply_fill(ptio_builder *b, const ptio_node *fill) {
     case PTIO_N_APPEND: return append_items(b, target, fill);
     case PTIO_N_SETITEM: return set_items(b, target, fill);
     case PTIO_N_ADD: return add_items(b, target, fill);
-    default: return ptio_build_state(b, node, target, ptio_item(b, fill, 0));
+    default: return ptio_build_state(b, node, target, b->graph->refs[fill->first]);
     }
 }
 

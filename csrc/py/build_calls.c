@@ -13,6 +13,35 @@ static PyObject *call_with_arguments(ptio_builder *b, const ptio_node *node) {
     return PyObject_Call(callable, b->objects[node->b], NULL);
 }
 
+/* A new reference to an argument tuple in which item `at` is bytes, even where its text is
+ * a str for all others. */
+static PyObject *with_data(ptio_builder *b, ptio_ref arguments, uint32_t at) {
+    const ptio_graph *graph = b->graph;
+    const ptio_node *tuple = &graph->nodes[arguments];
+    const ptio_node *data = &graph->nodes[ptio_follow(graph, graph->refs[tuple->first + at])];
+    if (data->kind != PTIO_N_PY2_STR || PyBytes_Check(ptio_item(b, tuple, at)))
+        return Py_NewRef(b->objects[arguments]);
+    PyObject *copy = PyTuple_New(tuple->count);
+    for (uint32_t i = 0; copy != NULL && i < tuple->count; i++) {
+        const char *text = (const char *)ptio_text(graph, data);
+        PyObject *item =
+            i == at ? PyBytes_FromStringAndSize(text, data->a) : Py_NewRef(ptio_item(b, tuple, i));
+        if (item == NULL)
+            Py_CLEAR(copy);
+        else
+            PyTuple_SET_ITEM(copy, i, item);
+    }
+    return copy;
+}
+
+static PyObject *call_with_data(ptio_builder *b, const ptio_node *node, uint32_t at) {
+    PyObject *callable = ptio_state_callable(b->state, (ptio_maker)node->sub);
+    PyObject *arguments = callable == NULL ? NULL : with_data(b, node->b, at);
+    PyObject *result = arguments == NULL ? NULL : PyObject_Call(callable, arguments, NULL);
+    Py_XDECREF(arguments);
+    return result;
+}
+
 /* The type that a defaultdict calls for a missing key. */
 static PyObject *factory_of(ptio_builder *b, const ptio_node *node) {
     if (node->a == 0) return Py_NewRef(Py_None);
@@ -41,10 +70,15 @@ static PyObject *make_set(ptio_builder *b, const ptio_node *node) {
     return node->sub == PTIO_MAKE_SET ? PySet_New(items) : PyFrozenSet_New(items);
 }
 
-/* torch.device("cuda", 1) is "cuda:1". */
+/* torch.device("cuda", 1) is "cuda:1". The caller may have asked for Python 2's text as bytes. */
 static PyObject *make_device(ptio_builder *b, const ptio_node *node) {
-    PyObject *arguments = b->objects[node->b];
-    return PyUnicode_FromFormat("%U:%S", PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_ITEM(arguments, 1));
+    PyObject *arguments = b->objects[node->b], *name = PyTuple_GET_ITEM(arguments, 0);
+    PyObject *text =
+        PyUnicode_Check(name) ? Py_NewRef(name) : PyUnicode_FromEncodedObject(name, "ascii", "strict");
+    PyObject *device =
+        text == NULL ? NULL : PyUnicode_FromFormat("%U:%S", text, PyTuple_GET_ITEM(arguments, 1));
+    Py_XDECREF(text);
+    return device;
 }
 
 /* Sparse, nested and jagged: a class of ptio._types checks what the tensors hold. */
@@ -80,15 +114,23 @@ PyObject *ptio_build_made(ptio_builder *b, const ptio_node *node) {
     case PTIO_MAKE_REBUILD_NESTED:
     case PTIO_MAKE_REBUILD_JAGGED: return make_composite(b, node);
     case PTIO_MAKE_NUMPY_ARRAY: return make_numpy_array(b);
+    case PTIO_MAKE_DATE:
+    case PTIO_MAKE_TIME:
+    case PTIO_MAKE_DATETIME:
+    case PTIO_MAKE_NUMPY_FROMBUFFER: return call_with_data(b, node, 0);
+    case PTIO_MAKE_NUMPY_SCALAR: return call_with_data(b, node, 1);
     default: return call_with_arguments(b, node);
     }
 }
 
 /* BUILD of something we made: attributes, or NumPy's own state. */
-int ptio_build_state(ptio_builder *b, const ptio_node *target, PyObject *object, PyObject *state) {
-    PyObject *result = NULL;
-    (void)b;
-    if (target->sub == PTIO_MAKE_NUMPY_ARRAY || target->sub == PTIO_MAKE_NUMPY_DTYPE) {
+int ptio_build_state(ptio_builder *b, const ptio_node *target, PyObject *object, ptio_ref from) {
+    PyObject *result = NULL, *state = b->objects[from];
+    if (target->sub == PTIO_MAKE_NUMPY_ARRAY) {
+        if ((state = with_data(b, ptio_follow(b->graph, from), 4)) == NULL) return -1;
+        result = PyObject_CallMethod(object, "__setstate__", "(O)", state);
+        Py_DECREF(state);
+    } else if (target->sub == PTIO_MAKE_NUMPY_DTYPE) {
         result = PyObject_CallMethod(object, "__setstate__", "(O)", state);
     } else {
         PyObject *attributes = PyObject_GetAttrString(object, "__dict__");

@@ -322,7 +322,7 @@ PyObject *ptio_build(ptio_builder *builder, ptio_ref root);
 PyObject *ptio_build_made(ptio_builder *builder, const ptio_node *node);
 PyObject *ptio_build_opaque(ptio_builder *builder, ptio_ref ref);
 PyObject *ptio_build_opaque_call(ptio_builder *builder, const ptio_node *node);
-int ptio_build_state(ptio_builder *builder, const ptio_node *target, PyObject *object, PyObject *state);
+int ptio_build_state(ptio_builder *builder, const ptio_node *target, PyObject *object, ptio_ref state);
 int ptio_fill_opaque(ptio_builder *builder, PyObject *opaque, const ptio_node *fill);
 
 /* collect_torch.c: collect_torch(object, saver) */

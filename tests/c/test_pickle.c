@@ -202,9 +202,9 @@ static void containers_and_their_fills(void) {
     EXPECT("N\x85.", "(None)");
     EXPECT("NN\x86.", "(None None)");
     EXPECT("NNN\x87.", "(None None None)");
-    EXPECT("](e.", "[]"); /* empty fills leave no node */
-    EXPECT("}(u.", "{}");
-    EXPECT("\x8f(\x90.", "<>");
+    EXPECT("](e.", "[]+{}"); /* a fill of nothing, too, says what can be filled */
+    EXPECT("}(u.", "{}:{}");
+    EXPECT("\x8f(\x90.", "<>&{}");
 }
 
 static void the_stack_and_the_memo(void) {
@@ -341,6 +341,9 @@ static void fills_of_what_cannot_be_filled(void) {
     static const broken_pickle cases[] = {
         BROKEN(")N", "a.", PICKLE_MALFORMED, "P6.target", "APPEND on something that cannot be filled"),
         BROKEN("N(N", "e.", PICKLE_MALFORMED, "P6.target", "APPENDS"),
+        BROKEN("N(", "e.", PICKLE_MALFORMED, "P6.target", "APPENDS"), /* of nothing, too */
+        BROKEN("N(", "u.", PICKLE_MALFORMED, "P6.target", "SETITEMS"),
+        BROKEN("N(", "\x90.", PICKLE_MALFORMED, "P6.target", "ADDITEMS"),
         BROKEN("NNN", "s.", PICKLE_MALFORMED, "P6.target", "SETITEM"),
         BROKEN("(\x91(N", "\x90.", PICKLE_MALFORMED, "P6.target", "ADDITEMS"),
         BROKEN("ca\nb\nN", "b.", PICKLE_MALFORMED, "P6.target", "BUILD"),

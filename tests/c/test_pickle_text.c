@@ -67,12 +67,10 @@ static void expect_float(const char *file, int line, const char *pickle, size_t 
 static void integers(void) {
     EXPECT_INT("I0\n.", 0);
     EXPECT_INT("I-1\n.", -1);
-    EXPECT_INT("I007\n.", 7);
-    EXPECT_INT("I-0\n.", 0);
     EXPECT_INT("I9223372036854775807\n.", INT64_MAX);
     EXPECT_INT("I-9223372036854775807\n.", -INT64_MAX);
     EXPECT_INT("L5L\n.", 5);
-    EXPECT_INT("L-0000000000000000000000000000000000005L\n.", -5);
+    EXPECT_INT("L0L\n.", 0);
     EXPECT_TEXT("I9223372036854775808\n.", BIG_DECIMAL, "9223372036854775808");
     EXPECT_TEXT("L-9223372036854775808L\n.", BIG_DECIMAL, "-9223372036854775808");
     EXPECT_TEXT("L340282366920938463463374607431768211456L\n.", BIG_DECIMAL, "340282366920938463463374607431768211456");
@@ -86,9 +84,7 @@ static void bools_are_exactly_00_and_01(void) {
     parse_line(&p, LITERAL("I00\n."));
     ASSERT_EQUAL(p.graph.root, PTIO_NODE_FALSE);
     parsed_free(&p);
-    EXPECT_INT("I02\n.", 2);
-    EXPECT_INT("I001\n.", 1);
-    EXPECT_INT("L01L\n.", 1);
+    EXPECT_INT("I1\n.", 1);
 }
 
 static void floats(void) {
@@ -173,6 +169,12 @@ static void numbers_that_no_pickler_writes(void) {
         BROKEN("", "I1\r\n.", PICKLE_MALFORMED, "P2.decimal", "1\\x0d"),
         BROKEN("", "LL\n.", PICKLE_MALFORMED, "P2.decimal", "LONG ''"),
         BROKEN("", "L1LL\n.", PICKLE_MALFORMED, "P2.decimal", "1L"),
+        BROKEN("", "I010\n.", PICKLE_MALFORMED, "P2.zero", "INT '010' begins with a needless zero"),
+        BROKEN("", "I02\n.", PICKLE_MALFORMED, "P2.zero", "INT '02'"),
+        BROKEN("", "I001\n.", PICKLE_MALFORMED, "P2.zero", "INT '001'"),
+        BROKEN("", "I-0\n.", PICKLE_MALFORMED, "P2.zero", "INT '-0'"),
+        BROKEN("", "I-01\n.", PICKLE_MALFORMED, "P2.zero", "INT '-01'"),
+        BROKEN("", "L01L\n.", PICKLE_MALFORMED, "P2.zero", "LONG '01' begins with a needless zero"),
         BROKEN("", "L1\n.", PICKLE_MALFORMED, "P2.long-suffix", "LONG without its final L"),
         BROKEN("", "L\n.", PICKLE_MALFORMED, "P2.long-suffix", "LONG without its final L"),
         BROKEN("", "L1L\r\n.", PICKLE_MALFORMED, "P2.long-suffix", "LONG"),

@@ -178,6 +178,25 @@ static void constructors_are_listed(void) {
     opened_free(&o);
 }
 
+/* By their name, whichever opcode gave it. */
+static void constructors_are_listed_by_name(void) {
+    static const char *const pickles[] = {"cbuiltins\ndict\n)R.", "\x8c\x08" "builtins\x8c\4dict\x93)R."};
+    for (size_t i = 0; i < COUNT_OF(pickles); i++) {
+        const uint8_t *module, *name;
+        size_t module_size = 0, name_size = 0;
+        ptio_error err = {0};
+        opened o;
+        ASSERT_EQUAL(open_pickle(&o, pickles[i], strlen(pickles[i]), NULL, &err), PTIO_E_GLOBAL_FORBIDDEN);
+        ASSERT_EQUAL(o.c.forbidden_count, 1);
+        if (o.c.forbidden_count == 1) {
+            ptio_global_name(&o.c.graph, o.c.forbidden[0].node, &module, &module_size, &name, &name_size);
+            ASSERT_TRUE(module_size == 8 && memcmp(module, "builtins", 8) == 0);
+            ASSERT_TRUE(name_size == 4 && memcmp(name, "dict", 4) == 0);
+        }
+        opened_free(&o);
+    }
+}
+
 static void fills_that_are_refused(void) {
     static const broken_pickle cases[] = {
         BROKEN("]NN", "s.", PICKLE_MALFORMED, "P6.kind", "SETITEM on a list"),
@@ -201,6 +220,7 @@ static void copied_containers_are_frozen(void) {
     static const broken_pickle cases[] = {
         BROKEN("(" GLOBAL_OF("builtins", "set") "(]K\1ap1\ntRg1\nK\2", "at.", PICKLE_MALFORMED, "P6.copied",
                "APPEND on a list whose items were copied already"),
+        BROKEN("(" GLOBAL_OF("builtins", "set") "(]p1\ntRg1\n(", "et.", PICKLE_MALFORMED, "P6.copied", "APPEND"),
         BROKEN("(" GLOBAL_OF("builtins", "frozenset") "(]p1\ntRg1\n(]", "et.", PICKLE_MALFORMED, "P6.copied", "APPEND"),
         BROKEN("(" GLOBAL_OF("collections", "OrderedDict") "(](K\1K\2lap1\ntRg1\n" INT("4886718345"), "at.",
                PICKLE_MALFORMED, "P6.copied", "APPEND on a list"),
@@ -213,7 +233,7 @@ static void copied_containers_are_frozen(void) {
     static const fine_pickle fine[] = {
         /* merely referred to: CPython's pickler fills such containers later */
         FINE_PICKLE("(" GLOBAL_OF("argparse", "Namespace") ")\x81}p1\nbg1\nVx\nNst."),
-        FINE_PICKLE("(" GLOBAL_OF("builtins", "set") "(]p1\ntRg1\n(et."), /* no items, no fill */
+        FINE_PICKLE("(](e}(u\x8f(\x90t."), /* nothing into what could take it */
         FINE_PICKLE("]p1\n" GLOBAL_OF("collections", "deque") "(]g1\natRa."),
     };
     OPEN_FINE(fine);
@@ -231,6 +251,7 @@ void suite_vet_globals(void) {
     RUN(markers_are_no_values);
     RUN(calls_that_are_refused);
     RUN(constructors_are_listed);
+    RUN(constructors_are_listed_by_name);
     RUN(fills_that_are_refused);
     RUN(copied_containers_are_frozen);
 }

@@ -46,6 +46,7 @@ static void bytes_of_every_protocol(void) {
         BROKEN(GLOBAL_OF("_codecs", "encode") "(" TEXT("x") TEXT("rot13") "t", "R.", PICKLE_MALFORMED, "P8.codec",
                "a codec other than latin1"),
         BROKEN(GLOBAL_OF("_codecs", "encode") "(" TEXT("x") "Nt", "R.", PICKLE_MALFORMED, "P8.codec", "codec"),
+        BROKEN(GLOBAL_OF("_codecs", "encode") "(" TEXT("x") "C\6latin1t", "R.", PICKLE_MALFORMED, "P8.codec", "codec"),
         BROKEN(GLOBAL_OF("_codecs", "encode") "(" TEXT("\\u0100") TEXT("latin1") "t", "R.", PICKLE_MALFORMED, "P8.latin1",
                "a text that is not Latin-1"),
         BROKEN(BUILTIN("bytearray") "(K\5t", "R.", PICKLE_MALFORMED, "P8.bytearray", "bytearray is called with an int"),
@@ -154,6 +155,8 @@ static void attributes(void) {
                PICKLE_MALFORMED, "P8.reconstructor", "_reconstructor"),
         BROKEN(GLOBAL_OF("copyreg", "_reconstructor") "(" GLOBAL_OF("argparse", "Namespace") BUILTIN("list") "Nt", "R.",
                PICKLE_MALFORMED, "P8.reconstructor", "_reconstructor"),
+        BROKEN(GLOBAL_OF("copyreg", "_reconstructor") "(" GLOBAL_OF("types", "SimpleNamespace") BUILTIN("object") "Nt", "R.",
+               PICKLE_MALFORMED, "P8.reconstructor", "_reconstructor"),
         BROKEN(GLOBAL_OF("copyreg", "_reconstructor") "(N" BUILTIN("object") "Nt", "R.", PICKLE_MALFORMED, "P8.reconstructor",
                "None"),
     };
@@ -171,7 +174,7 @@ static void torch_s_small_values(void) {
         FINE_PICKLE(CALL(TORCH("Size"), "") "."),
         FINE_PICKLE(CALL(TORCH("Size"), ")") "."),
         FINE_PICKLE(CALL(TORCH("device"), TEXT("cuda:0")) "."),
-        FINE_PICKLE(CALL(TORCH("device"), TEXT("cuda") INT("65535")) "."),
+        FINE_PICKLE(CALL(TORCH("device"), TEXT("cuda") INT("127")) "."),
         FINE_PICKLE(CALL(GLOBAL_OF("torch.serialization", "_get_layout"), TEXT("torch.strided")) "."),
         FINE_PICKLE(TORCH("float32") "."),
         FINE_PICKLE(TORCH("per_tensor_affine") "."),
@@ -181,7 +184,7 @@ static void torch_s_small_values(void) {
         BROKEN(TORCH("Size") "(]t", "R.", PICKLE_MALFORMED, "P8.size", "torch.Size is called with a list"),
         BROKEN(TORCH("Size") "((" TRUE_ "tt", "R.", PICKLE_MALFORMED, "P8.size-int", "torch.Size is called with a bool"),
         BROKEN(TORCH("device") "(Nt", "R.", PICKLE_MALFORMED, "P8.device-name", "torch.device is called with None"),
-        BROKEN(TORCH("device") "(" TEXT("cuda") INT("65536") "t", "R.", PICKLE_MALFORMED, "P8.device-index", "an int"),
+        BROKEN(TORCH("device") "(" TEXT("cuda") INT("128") "t", "R.", PICKLE_MALFORMED, "P8.device-index", "an int"),
         BROKEN(TORCH("device") "(" TEXT("cuda") "Nt", "R.", PICKLE_MALFORMED, "P8.device-index", "None"),
     };
     OPEN_BROKEN(cases);

@@ -19,7 +19,7 @@ import ptio
 
 from . import checkpoints, tensors, torch_values
 
-_PLAIN = (str, bytes, bytearray, int, type(None), range, slice)
+_PLAIN = (str, bytes, bytearray, int, type(None), range)
 _DATES = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo)
 _MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
 _SEQUENCES = (list, tuple, collections.deque)
@@ -37,16 +37,16 @@ def same_float(one, other):
     return struct.pack("<d", one) == struct.pack("<d", other)
 
 
-def _bits(value):
+def bits(value):
     """A hashable value in a form in which equal means same type and same bits."""
     if isinstance(value, float):
         return struct.pack("<d", value)
     if isinstance(value, complex):
         return complex, struct.pack("<dd", value.real, value.imag)
     if isinstance(value, tuple):
-        return tuple, tuple(map(_bits, value))
+        return tuple, tuple(map(bits, value))
     if isinstance(value, set | frozenset):
-        return set, frozenset(collections.Counter(map(_bits, value)).items())
+        return set, frozenset(collections.Counter(map(bits, value)).items())
     return type(value), value
 
 
@@ -105,6 +105,10 @@ class Comparison:
             self._sequence(ours, theirs, path)
         elif kind in (argparse.Namespace, types.SimpleNamespace):
             self._attributes(ours, theirs, path)
+        elif kind is slice:
+            for name in ("start", "stop", "step"):
+                pair = getattr(ours, name), getattr(theirs, name)
+                self.todo.append((*pair, f"{path}.{name}"))
         elif kind is float:
             assert same_float(ours, theirs), f"{path}: {ours!r} instead of {theirs!r}"
         elif kind is complex:
@@ -116,7 +120,7 @@ class Comparison:
     def _equal(self, ours, theirs, path):
         known = isinstance(theirs, (*_PLAIN, *_DATES, set, frozenset, np.dtype, type))
         assert known, f"{path}: no rule to compare {type(theirs)}"
-        assert _bits(ours) == _bits(theirs), f"{path}: {ours!r} instead of {theirs!r}"
+        assert bits(ours) == bits(theirs), f"{path}: {ours!r} instead of {theirs!r}"
         if isinstance(theirs, datetime.datetime | datetime.time):
             assert (ours.tzinfo, ours.fold) == (theirs.tzinfo, theirs.fold), path
 

@@ -36,7 +36,7 @@ def compare(walk, ours, theirs, path):
         assert type(ours) is tuple, path
         assert ours == tuple(theirs), path
     elif isinstance(theirs, torch.dtype):
-        _dtype(ours, str(theirs).removeprefix("torch."), path)
+        compare_dtype(ours, str(theirs).removeprefix("torch."), path)
     elif isinstance(theirs, torch.device | torch.layout | torch.qscheme):
         assert type(ours) is str, f"{path}: {type(ours)}"
         assert ours == str(theirs), path
@@ -44,7 +44,7 @@ def compare(walk, ours, theirs, path):
         raise AssertionError(f"{path}: no rule to compare {type(theirs)}")
 
 
-def _dtype(ours, name, path):
+def compare_dtype(ours, name, path):
     known = name in checkpoints.ITEMSIZE and name not in checkpoints.RAW
     if known:
         assert isinstance(ours, np.dtype), f"{path}: {type(ours)}"
