@@ -402,7 +402,7 @@ def _pickles(
     rules = replace(options, allow=(*options.allow, *ALWAYS))
     for name in index.sizes:
         if name.endswith(".pkl") and name not in seen:
-            yield (name, "data/", ""), rules
+            yield (name, "data/", ""), index.rules(rules, name)
 
 
 def is_allowed(name: str, allow: Iterable[str]) -> bool:

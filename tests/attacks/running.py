@@ -25,7 +25,7 @@ def run_all(folder, modes, script):
         if first < len(tasks):  # this one killed the process
             message = f"exit {done.returncode}: {done.stderr[-2000:]}"
             found[first] = {"error": "CRASH", "message": message, "ok": None}
-            found[first] |= {"seconds": 0.0, "events": [], "rss": 0}
+            found[first] |= {"seconds": 0.0, "events": [], "rss": 0, "touched": False}
             first += 1
     assert sorted(os.listdir(folder)) == before, "a file was made or removed"
     files = {file: _describe(folder / file) for file, *_ in tasks}
