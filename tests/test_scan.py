@@ -185,7 +185,9 @@ def test_hostile_files_have_the_status_of_their_class(ptio_command, write, attac
         json.dumps(report.to_dict(), allow_nan=False)
         if not attack.options:
             error = error_of_a_load(path)
-            fine = report.ok or ("Limit" in attack.expects and kinds(report.problems) == ["LimitError"])
+            fine = report.ok or (
+                "Limit" in attack.expects and kinds(report.problems) == ["LimitError"]
+            )
             assert error in kinds(report.problems) if error else fine, name
 
 

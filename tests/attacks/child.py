@@ -21,17 +21,6 @@ QUIET = {
     # reading memory and looking at objects is no act
     *("object.__getattr__", "sys._getframe", "builtins.id", "marshal.loads", "gc.get_objects"),
 }
-MODES = {
-    "mapped": lambda path, options: ptio.load(path, mmap=True, **options),
-    "copied": lambda path, options: ptio.load(path, mmap=False, **options),
-    "inert": lambda path, options: ptio.load(path, unknown="inert", **options),
-    "handle": lambda path, options: read_all(path, options),
-    "verify": lambda path, options: ptio.verify(path),
-    "scan": lambda path, options: ptio.scan(path),
-    "inspect": lambda path, options: ptio.inspect(path),
-    "command": run_command,
-}
-VERBS = [["ls"], ["tree", "--values"], ["inspect"], ["verify"], ["scan"]]
 events = None
 
 
@@ -60,6 +49,19 @@ def run_command(path, options):
 class Nowhere(io.TextIOBase):
     def write(self, text):
         return len(text)
+
+
+MODES = {
+    "mapped": lambda path, options: ptio.load(path, mmap=True, **options),
+    "copied": lambda path, options: ptio.load(path, mmap=False, **options),
+    "inert": lambda path, options: ptio.load(path, unknown="inert", **options),
+    "handle": lambda path, options: read_all(path, options),
+    "verify": lambda path, options: ptio.verify(path),
+    "scan": lambda path, options: ptio.scan(path),
+    "inspect": lambda path, options: ptio.inspect(path),
+    "command": run_command,
+}
+VERBS = [["ls"], ["tree", "--values"], ["inspect"], ["verify"], ["scan"]]
 
 
 def watch(event, arguments):

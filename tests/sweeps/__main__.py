@@ -24,7 +24,8 @@ from . import changes, outcome
 from .seeds import seeds
 
 LOG = pathlib.Path(__file__).with_name("log.tsv")
-COLUMNS = ["date", "commit", "seed", "bytes", "cases", "identical", "different", "refused", "seconds"]
+COLUMNS = ("date", "commit", "seed", "bytes", "cases", "identical", "different", "refused")
+COLUMNS += ("seconds",)
 SECONDS = 1.0  # for one case
 PATIENCE = 30  # seconds without progress
 
