@@ -151,6 +151,7 @@ def test_the_hook_of_the_child_works(tmp_path):
         "print(child.attempt('test', sys.argv[2], {})['events'])\n"
     )
     here = str(pathlib.Path(__file__).parent)
+    (tmp_path / "x").touch()
     command = [sys.executable, "-W", "ignore", "-c", code, here, str(tmp_path / "x")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "open(" in done.stdout

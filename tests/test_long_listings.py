@@ -32,6 +32,14 @@ def test_too_many_long_names_are_a_limit_that_can_be_raised(make):
     assert len(ptio.open(io.BytesIO(few), limits=ptio.Limits(object_bytes=1 << 20))) == 40
 
 
+def test_a_slice_of_an_empty_tensor_that_numpy_cannot_have_is_a_limit():
+    tensor = asm.tensor(size=(0, 2**62, 2**62), stride=(1, 1, 1))
+    with opened(checkpoints.archive(asm.program(tensor), STORAGE)) as checkpoint:
+        assert isinstance(checkpoint.get(""), ptio.RawTensor)
+        with pytest.raises(ptio.LimitError, match="RawTensor"):
+            checkpoint.get_slice("")[:1]
+
+
 def test_a_long_tuple_as_a_key_is_a_word():
     pickled = asm.op("EMPTY_DICT") + asm.ints(*range(65)) + asm.tensor() + asm.op("SETITEM")
     with opened(checkpoints.archive(asm.program(pickled), STORAGE)) as checkpoint:

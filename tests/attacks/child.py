@@ -21,7 +21,7 @@ QUIET = {
     # reading memory and looking at objects is no act
     *("object.__getattr__", "sys._getframe", "builtins.id", "marshal.loads", "gc.get_objects"),
 }
-events = None
+events = path_now = None
 
 
 def read_all(path, options):
@@ -64,8 +64,13 @@ MODES = {
 VERBS = [["ls"], ["tree", "--values"], ["inspect"], ["verify"], ["scan"]]
 
 
+def _reads(event, arguments):
+    """Reading the file itself is no act."""
+    return event == "open" and arguments[0] == path_now and arguments[1] in ("r", "rb")
+
+
 def watch(event, arguments):
-    if events is not None and event not in QUIET:
+    if events is not None and event not in QUIET and not _reads(event, arguments):
         events.append(f"{event}{arguments!r:.200}")
 
 
@@ -90,7 +95,8 @@ def resident():
 
 
 def attempt(mode, path, options):
-    global events
+    global events, path_now
+    path_now = path
     unchanged = state(path)
     before = peak() and resident()
     told = {"error": "", "message": "", "ok": None}
@@ -104,7 +110,7 @@ def attempt(mode, path, options):
         told |= {"error": type(error).__name__, "message": str(error)}
     except BaseException as error:
         told |= {"error": f"{type(error).__module__}.{type(error).__name__}", "message": str(error)}
-    events = None
+    events = path_now = None
     told |= {"seconds": time.process_time() - begin, "events": seen, "rss": peak() - before}
     told["touched"] = state(path) != unchanged
     return told
@@ -112,9 +118,9 @@ def attempt(mode, path, options):
 
 def warm_up(folder):
     """Modules that ptio imports when they are first needed are none of the file's doing."""
-    for name in ("good", "bad"):
+    for path in sorted(folder.glob("warm-*.pt")):
         for mode in MODES:
-            attempt(mode, str(folder / f"warm-{name}.pt"), {})
+            attempt(mode, str(path), {})
     "\0".encode("unicode_escape")  # which shows names that nobody can print
 
 

@@ -175,6 +175,10 @@ def _listed(**changed):
     return {"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16], **changed}}
 
 
+def safetensors():
+    return _safetensors(_listed())
+
+
 @attack("6", "Bounds|Malformed|Unsupported|Limit")
 def safetensors_that_leave_the_file():
     for changed in (

@@ -10,7 +10,7 @@ import sys
 from support import checkpoints
 from support import pickle_asm as asm
 
-from . import load_all
+from . import containers, load_all
 
 
 def run_all(folder, modes, script):
@@ -57,6 +57,9 @@ def _prepare(folder, modes):
     many = {"a": [1.5, "x", None, {1}], "w": checkpoints.tensor("bfloat16", [1, 2])}
     (folder / "warm-good.pt").write_bytes(checkpoints.save(many))
     (folder / "warm-bad.pt").write_bytes(checkpoints.archive(asm.program(asm.global_("os", "x"))))
+    makers = (containers.package, containers.torchscript, containers.exported)
+    for make in (*makers, containers.safetensors):
+        (folder / f"warm-{make.__name__}.pt").write_bytes(make())
     (folder / "tasks.json").write_text(json.dumps(tasks))
     return tasks
 
