@@ -235,6 +235,8 @@ class Pickled:
                 return False
         elif not isinstance(numpy_dtype(info.dtype), np.dtype):
             return False
+        if 0 in info.shape:
+            return False  # not each shape of an empty tensor is one of NumPy's
         smaller = span(info) * item_bytes(info.dtype) < info.storage_nbytes
         return smaller and self.core.place(info.node)[1]
 
