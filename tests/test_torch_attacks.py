@@ -37,6 +37,8 @@ def results(torch, tmp_path_factory):
 def _ends_as_it_must(attack, told, mode):
     if not told["is_zip"]:
         return told["error"] != ""  # it is torch's own loader that refuses these
+    if attack.make.__module__ == "attacks.containers":
+        return told["error"] != ""  # torch.load reads none of these
     stricter = {"ForbiddenError"} if mode == "copied" else set()
     return told["error"] in AS_TORCH.get(attack.name, attack.allowed() | stricter)
 
