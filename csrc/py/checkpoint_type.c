@@ -262,7 +262,8 @@ static PyObject *checkpoint_tensors(ptio_checkpoint_object *self, PyObject *args
     int composites;
     if (!PyArg_ParseTuple(args, "p:tensors", &composites)) return NULL;
     if (self->error != NULL) return PyList_New(0);
-    return ptio_list_tensors(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, composites);
+    return ptio_list_tensors(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, composites, &self->limits,
+                             self->path);
 }
 
 static PyObject *checkpoint_globals(ptio_checkpoint_object *self, PyObject *unused) {
@@ -274,7 +275,8 @@ static PyObject *checkpoint_leaves(ptio_checkpoint_object *self, PyObject *args)
     Py_ssize_t limit;
     if (!PyArg_ParseTuple(args, "n:leaves", &limit)) return NULL;
     if (self->error != NULL) return PyList_New(0);
-    return ptio_list_leaves(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, limit);
+    return ptio_list_leaves(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, limit, &self->limits,
+                            self->path);
 }
 
 static PyObject *checkpoint_format(ptio_checkpoint_object *self, void *closure) {

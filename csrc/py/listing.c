@@ -78,6 +78,8 @@ static PyObject *bytes_key(const ptio_checkpoint *c, const ptio_node *node) {
 }
 
 static PyObject *tuple_key(const ptio_checkpoint *c, const ptio_node *node) {
+    if (node->count > PTIO_LONGEST_KEY_TUPLE)
+        return PyUnicode_FromFormat("<tuple of %u>", (unsigned int)node->count);
     PyObject *tuple = PyTuple_New(node->count);
     for (uint32_t i = 0; tuple != NULL && i < node->count; i++) {
         PyObject *item = plain_object(c, ptio_follow(&c->graph, c->graph.refs[node->first + i]));
@@ -109,7 +111,8 @@ static void forget_path(last_path *last) {
     PyMem_Free(last->steps);
 }
 
-static int remember_path(last_path *last, const ptio_step *path, size_t length, PyObject *tuple) {
+static int remember_path(last_path *last, const ptio_path *path, PyObject *tuple) {
+    size_t length = path->length;
     if (length > last->room) {
         ptio_step *steps = PyMem_Realloc(last->steps, length * sizeof *steps);
         if (steps == NULL) {
@@ -119,27 +122,27 @@ static int remember_path(last_path *last, const ptio_step *path, size_t length, 
         last->steps = steps;
         last->room = length;
     }
-    if (length > 0) memcpy(last->steps, path, length * sizeof *path);
+    if (length > 0) memcpy(last->steps, path->steps, length * sizeof *path->steps);
     last->length = length;
     Py_XSETREF(last->tuple, Py_NewRef(tuple));
     return 0;
 }
 
-static PyObject *path_object(const ptio_checkpoint *c, last_path *last, const ptio_step *path,
-                             size_t length) {
-    PyObject *tuple = PyTuple_New((Py_ssize_t)length);
+static PyObject *path_object(const ptio_checkpoint *c, last_path *last, const ptio_path *path) {
+    PyObject *tuple = PyTuple_New((Py_ssize_t)path->length);
     bool same = last->tuple != NULL;
-    for (size_t i = 0; tuple != NULL && i < length; i++) {
-        same = same && i < last->length && last->steps[i].key == path[i].key &&
-               (path[i].key != PTIO_NO_NODE || last->steps[i].position == path[i].position);
-        PyObject *step =
-            same ? Py_NewRef(PyTuple_GET_ITEM(last->tuple, (Py_ssize_t)i)) : step_object(c, &path[i]);
-        if (step == NULL)
+    for (size_t i = 0; tuple != NULL && i < path->length; i++) {
+        const ptio_step *step = &path->steps[i];
+        same = same && i < last->length && last->steps[i].key == step->key &&
+               (step->key != PTIO_NO_NODE || last->steps[i].position == step->position);
+        PyObject *object =
+            same ? Py_NewRef(PyTuple_GET_ITEM(last->tuple, (Py_ssize_t)i)) : step_object(c, step);
+        if (object == NULL)
             Py_CLEAR(tuple);
         else
-            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, step);
+            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, object);
     }
-    if (tuple != NULL && remember_path(last, path, length, tuple) < 0) Py_CLEAR(tuple);
+    if (tuple != NULL && remember_path(last, path, tuple) < 0) Py_CLEAR(tuple);
     return tuple;
 }
 
@@ -315,28 +318,35 @@ typedef struct {
     ptio_state *state;
     const ptio_checkpoint *c;
     PyObject *list;
+    uint64_t room;
     last_path last;
     row_cache cache;
 } tensor_listing;
 
-static ptio_status add_tensor(void *context, const ptio_step *path, size_t length, ptio_ref ref,
-                              ptio_error *err) {
+static ptio_status add_tensor(void *context, const ptio_path *path, ptio_ref ref, ptio_error *err) {
     tensor_listing *l = context;
     const ptio_node *node = &l->c->graph.nodes[ptio_follow(&l->c->graph, ref)];
     if (!ptio_is_tensor_leaf(node) && !is_composite(node)) return PTIO_OK;
-    PyObject *names = path_object(l->c, &l->last, path, length);
+    PTIO_TRY(ptio_take_room(&l->room, path, err));
+    PyObject *names = path_object(l->c, &l->last, path);
     PyObject *info = names == NULL ? NULL : info_row(l->state, l->c, names, ref, &l->cache);
     int status = info == NULL ? -1 : PyList_Append(l->list, info);
     Py_XDECREF(info);
     return status < 0 ? ptio_python_failed(err) : PTIO_OK;
 }
 
-PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *c, bool composites) {
-    tensor_listing listing = {.state = state, .c = c, .list = PyList_New(0)};
+/* As much as the objects of the file may take. */
+static uint64_t room_for(const ptio_checkpoint *c, const ptio_limits *limits) {
+    return ptio_limit_for_file(limits->object_bytes, c->file_size);
+}
+
+PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *c, bool composites,
+                            const ptio_limits *limits, PyObject *path) {
+    tensor_listing listing = {.state = state, .c = c, .list = PyList_New(0), .room = room_for(c, limits)};
     ptio_error err = {0};
     if (listing.list == NULL) return NULL;
     if (ptio_walk_leaves(c, composites, add_tensor, &listing, &err) != PTIO_OK) {
-        ptio_raise(state, &err, NULL, NULL);
+        ptio_raise(state, &err, path, NULL);
         Py_CLEAR(listing.list);
     }
     clear_cache(&listing.cache);
@@ -350,17 +360,18 @@ typedef struct {
     const ptio_checkpoint *c;
     PyObject *list;
     Py_ssize_t limit;
+    uint64_t room;
     last_path last;
 } leaf_listing;
 
-static ptio_status add_leaf(void *context, const ptio_step *path, size_t length, ptio_ref ref,
-                            ptio_error *err) {
+static ptio_status add_leaf(void *context, const ptio_path *path, ptio_ref ref, ptio_error *err) {
     leaf_listing *l = context;
     ref = ptio_follow(&l->c->graph, ref);
     const ptio_node *node = &l->c->graph.nodes[ref];
     if (ptio_is_tensor_leaf(node) || is_composite(node) || PyList_GET_SIZE(l->list) >= l->limit)
         return PTIO_OK;
-    PyObject *names = path_object(l->c, &l->last, path, length);
+    PTIO_TRY(ptio_take_room(&l->room, path, err));
+    PyObject *names = path_object(l->c, &l->last, path);
     PyObject *value = names == NULL ? NULL : plain_object(l->c, ref);
     PyObject *row = value == NULL ? NULL : PyTuple_Pack(2, names, value);
     int status = row == NULL ? -1 : PyList_Append(l->list, row);
@@ -370,12 +381,13 @@ static ptio_status add_leaf(void *context, const ptio_step *path, size_t length,
     return status < 0 ? ptio_python_failed(err) : PTIO_OK;
 }
 
-PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *c, Py_ssize_t limit) {
-    leaf_listing listing = {c, PyList_New(0), limit, {NULL, 0, 0, NULL}};
+PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *c, Py_ssize_t limit,
+                           const ptio_limits *limits, PyObject *path) {
+    leaf_listing listing = {.c = c, .list = PyList_New(0), .limit = limit, .room = room_for(c, limits)};
     ptio_error err = {0};
     if (listing.list == NULL) return NULL;
     if (ptio_walk_leaves(c, true, add_leaf, &listing, &err) != PTIO_OK) {
-        ptio_raise(state, &err, NULL, NULL);
+        ptio_raise(state, &err, path, NULL);
         Py_CLEAR(listing.list);
     }
     forget_path(&listing.last);

@@ -34,12 +34,12 @@ PyObject *ptio_checkpoint_member(ptio_checkpoint_object *self, PyObject *name) {
     uint32_t number = find_member(self, name);
     if (number == PTIO_NO_RECORD) return NULL;
     const ptio_record *record = &self->checkpoint.index.records[number];
-    if (record->method != PTIO_ZIP_STORED) Py_RETURN_NONE;
     if (ptio_checkpoint_begin(self) < 0) return NULL;
     Py_BEGIN_ALLOW_THREADS status =
         ptio_zip_prove(&self->source->source, &self->checkpoint.index, number, &err);
     Py_END_ALLOW_THREADS ptio_checkpoint_end(self);
     if (status != PTIO_OK) return raise_in(self, number, &err);
+    if (record->method != PTIO_ZIP_STORED) Py_RETURN_NONE;
     return Py_BuildValue("KK", (unsigned long long)record->data, (unsigned long long)record->usize);
 }
 

@@ -188,9 +188,11 @@ PyObject *ptio_storage_dlpack_device(ptio_storage_object *self, PyObject *unused
 /* --- listing.c ----------------------------------------------------------------------------- */
 
 PyObject *ptio_list_records(ptio_state *state, const ptio_checkpoint *checkpoint);
-PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *checkpoint, bool composites);
+PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *checkpoint, bool composites,
+                            const ptio_limits *limits, PyObject *path);
 /* The first `limit` leaves that are no tensors: [(path, value)]. */
-PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *checkpoint, Py_ssize_t limit);
+PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *checkpoint, Py_ssize_t limit,
+                           const ptio_limits *limits, PyObject *path);
 /* What the pickle names, in stream order, also where opening has failed: [(module, name, offset,
  * "allowed", "data" or "unknown")]. */
 PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *checkpoint, const ptio_limits *limits);

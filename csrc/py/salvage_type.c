@@ -74,7 +74,8 @@ static PyObject *salvage_records(ptio_salvage_object *self, PyObject *unused) {
 
 static PyObject *salvage_tensors(ptio_salvage_object *self, PyObject *unused) {
     (void)unused;
-    return ptio_list_tensors(ptio_state_of_type(Py_TYPE(self)), &self->salvage.checkpoint, false);
+    return ptio_list_tensors(ptio_state_of_type(Py_TYPE(self)), &self->salvage.checkpoint, false,
+                             &self->limits, self->path);
 }
 
 static PyObject *salvage_damaged(ptio_salvage_object *self, PyObject *unused) {

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptio._errors import LimitError
 from ptio._names import joined
 from ptio._open import Checkpoint, TensorInfo
 from ptio._outline import brief, label, outline
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 18  # elements
 _VALUES = 100_000  # plain values that are compared
-_TEXT_OF_NAMES = 64 << 20  # characters
+_TEXT_OF_NAMES = 16 << 20  # characters
 
 
 @dataclass(frozen=True)
@@ -180,12 +179,23 @@ def _plain(
     """Differences of what is no tensor."""
     if a.metadata() is not None or b.metadata() is not None:
         return []  # safetensors: there is no place for such values
-    ours, theirs = _values(a, prefixes), _values(b, prefixes)
+    (ours, all_ours), (theirs, all_theirs) = _values(a, prefixes), _values(b, prefixes)
     changes = []
+    if not (all_ours and all_theirs):  # of some it is not known whether the other file has them
+        changes.append(
+            Change("unread", "other values", "too many, or too long names", "not compared")
+        )
+        ours = {name: value for name, value in ours.items() if all_theirs or name in theirs}
+        theirs = {name: value for name, value in theirs.items() if all_ours or name in ours}
+    equal: dict[tuple[int, int], bool] = {}  # one long text may stand in many places
     for name, value in ours.items():
         if name not in theirs:
             changes.append(Change("removed", name, before=brief(value)))
-        elif not structure and not _equal(value, theirs[name], tolerance):
+            continue
+        pair = id(value), id(theirs[name])
+        if not structure and pair not in equal:
+            equal[pair] = _equal(value, theirs[name], tolerance)
+        if not structure and not equal[pair]:
             changes.append(Change("value", name, brief(value), brief(theirs[name])))
     changes += [
         Change("added", name, after=brief(value))
@@ -195,19 +205,22 @@ def _plain(
     return changes
 
 
-def _values(checkpoint: Checkpoint, prefixes: Sequence[str]) -> dict[str, Any]:
+def _values(checkpoint: Checkpoint, prefixes: Sequence[str]) -> tuple[dict[str, Any], bool]:
+    """By name, and whether these are all of them."""
     lines = outline(checkpoint.tree(), (), everything=True, budget=_VALUES)
     values: dict[str, Any] = {}
     room = _TEXT_OF_NAMES
     for line in lines:
+        if line.kind == "more":
+            return values, False
         # The versions of modules are torch's own notes, which a conversion drops.
         if line.kind == "value" and "_metadata" not in line.path:
             name = _stripped(joined(line.path), prefixes)
             room -= len(name)
             if room < 0:
-                raise LimitError("the names of the values are too long to compare them")
+                return values, False
             values[name if name not in values else f"{name}~{len(values)}"] = line.value
-    return values
+    return values, True
 
 
 def _equal(a: Any, b: Any, tolerance: Tolerance) -> bool:

@@ -178,10 +178,11 @@ class _File:
         kind, words = _core.sniff(self._source)
         core = self._parse()
         error: Exception | None = core.error
-        tensors = core.tensors(True)
+        tensors, too_many = self._tensors(core)
         form = core.format if error is None else kind
         if error is not None:
             form, tensors, error = self._other_container(form, error)
+        error = error or too_many
         core.locate()
         members = tuple(map(_member, core.records()))
         problems, hints = _problem(error, self._path)
@@ -194,10 +195,19 @@ class _File:
             members=members,
             globals=_uses(core.globals()),
             tensors=_summary(tensors) if error is None else None,
-            unreferenced=_unreferenced(form, members, core) if core.error is None else (),
+            unreferenced=_unreferenced(form, members, core)
+            if core.error is too_many is None
+            else (),
             problems=problems,
             hints=hints,
         )
+
+    @staticmethod
+    def _tensors(core: _core.Checkpoint) -> tuple[list[_core.TensorInfo], Error | None]:
+        try:
+            return core.tensors(True), None
+        except Error as e:  # their names take too much memory
+            return [], e
 
     def _parse(self) -> _core.Checkpoint:
         return _core.Checkpoint(

@@ -28,6 +28,8 @@ _LONG = 6  # a sequence of more values is cut ...
 _HEAD = 2  # ... to as many of them
 _TEXT = 60
 _KEY = 1000
+_PLACE = 500
+_STEPS = 20
 _SCALARS_SHOWN = 8
 _BIG_INT = 128  # bits
 _OPAQUE_PARTS = ("args", "kwargs", "state", "items", "mapping")
@@ -81,6 +83,16 @@ def _path(trail: Trail) -> tuple[Any, ...]:
     return tuple(reversed(steps))
 
 
+def _place(trail: Trail) -> str:
+    """The end of the way to a value: thousands of lines may tell of one that lies deep."""
+    steps: list[Any] = []
+    while trail is not None and len(steps) < _STEPS:
+        trail, step = trail
+        steps.append(step)
+    text = joined(tuple(reversed(steps)))
+    return text if trail is None and len(text) <= _PLACE else f"...{text[-_PLACE:]}"
+
+
 def outline(
     tree: Any,
     infos: Iterable[TensorInfo],
@@ -100,6 +112,7 @@ def outline(
     first = _first_in_storage(infos)
     placed: set[tuple[Any, ...]] = set()  # tensors, which several places may hold
     seen: dict[int, Trail] = {}
+    places: dict[int, str] = {}  # of what was met again
     stack: list[tuple[int, Trail, str, Any]] = [(0, None, "", tree)]
     while stack:
         level, trail, key, value = stack.pop()
@@ -119,7 +132,8 @@ def outline(
             yield Line(level, key, "value", brief(value), trail, value)
             continue
         if children and id(value) in seen:
-            there = joined(_path(seen[id(value)])) or "the object itself"
+            there = places.get(id(value)) or _place(seen[id(value)]) or "the object itself"
+            places[id(value)] = there
             yield Line(level, key, "same", f"the same object as {there}", trail)
             continue
         seen[id(value)] = trail

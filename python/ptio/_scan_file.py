@@ -373,7 +373,7 @@ def _pickles(
     rules = replace(options, allow=(*options.allow, *ALWAYS))
     for name in index.sizes:
         if name.endswith(".pkl") and name not in seen:
-            yield (name, "data/", ""), rules
+            yield (name, "data/", ""), index.rules(rules, name)
 
 
 def look_elsewhere(

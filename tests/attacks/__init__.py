@@ -75,6 +75,6 @@ def entries_of(*parts, storages=STORAGE):
 
 
 def load_all():
-    from . import exhaustion, legacy, pickles, tensors, zips  # noqa: F401
+    from . import containers, exhaustion, legacy, pickles, tensors, zips  # noqa: F401
 
     return ATTACKS

@@ -187,3 +187,45 @@ def many_tensors_of_one_storage():
     parts += asm.op("BINPUT", 2) + asm.op("POP")
     again = asm.op("BINGET", 1) + asm.op("BINGET", 2) + asm.op("REDUCE")
     yield file_of(one + parts + asm.list_of(again * 400_000))
+
+
+def _put(number):
+    return asm.op("BINPUT", number) + asm.op("POP")
+
+
+def _below(depth, inner, before):
+    """What stands below one long key, nested."""
+    key = asm.text("k" * 90) + _put(0)
+    nested = (asm.op("EMPTY_DICT") + asm.op("BINGET", 0)) * depth
+    return file_of(key, before, nested, inner, asm.op("SETITEM") * depth)
+
+
+@attack(48, "loads|Limit")
+def deep_names():
+    """20,000 references of two bytes, below a key that is nested 900 times."""
+    yield _below(900, asm.list_of(asm.op("BINGET", 1) * 20_000), asm.tensor() + _put(1))
+    pairs = [asm.number(i) + asm.op("BINGET", 1) for i in range(20_000)]
+    yield _below(900, asm.dict_of(*pairs), asm.tensor() + _put(1))
+
+
+@attack(48, "loads|Limit")
+def deep_names_of_values():
+    yield _below(900, asm.list_of(asm.op("BINGET", 1) * 20_000), asm.number(5) + _put(1))
+    shared = asm.list_of(asm.number(1)) + _put(1)
+    yield _below(900, asm.list_of(asm.op("BINGET", 1) * 20_000), shared)
+
+
+@attack(48, "loads|Limit")
+def long_keys_in_many_places():
+    """A megabyte, again for each item of a key or for each dict that has it."""
+    key = asm.text("k" * 1_000_000) + _put(0) + asm.tensor() + _put(1)
+    get = asm.op("BINGET", 0), asm.op("BINGET", 1)
+    of_items = asm.tuple_of(get[0] * 60) + get[1]
+    yield file_of(key, asm.op("EMPTY_DICT"), of_items, asm.op("SETITEM"))
+    one = asm.op("EMPTY_DICT") + get[0] + get[1] + asm.op("SETITEM")
+    yield file_of(key, asm.list_of(one * 20_000))
+
+
+@attack(48, "loads|Limit")
+def one_long_text_in_many_places():
+    yield file_of(asm.text("x" * 500_000) + _put(0), asm.list_of(asm.op("BINGET", 0) * 20_000))

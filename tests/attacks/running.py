@@ -10,7 +10,7 @@ import sys
 from support import checkpoints
 from support import pickle_asm as asm
 
-from . import load_all
+from . import containers, load_all
 
 
 def run_all(folder, modes, script):
@@ -25,7 +25,7 @@ def run_all(folder, modes, script):
         if first < len(tasks):  # this one killed the process
             message = f"exit {done.returncode}: {done.stderr[-2000:]}"
             found[first] = {"error": "CRASH", "message": message, "ok": None}
-            found[first] |= {"seconds": 0.0, "events": [], "rss": 0}
+            found[first] |= {"seconds": 0.0, "events": [], "rss": 0, "touched": False}
             first += 1
     assert sorted(os.listdir(folder)) == before, "a file was made or removed"
     files = {file: _describe(folder / file) for file, *_ in tasks}
@@ -57,6 +57,9 @@ def _prepare(folder, modes):
     many = {"a": [1.5, "x", None, {1}], "w": checkpoints.tensor("bfloat16", [1, 2])}
     (folder / "warm-good.pt").write_bytes(checkpoints.save(many))
     (folder / "warm-bad.pt").write_bytes(checkpoints.archive(asm.program(asm.global_("os", "x"))))
+    makers = (containers.package, containers.torchscript, containers.exported)
+    for make in (*makers, containers.safetensors):
+        (folder / f"warm-{make.__name__}.pt").write_bytes(make())
     (folder / "tasks.json").write_text(json.dumps(tasks))
     return tasks
 

@@ -110,6 +110,11 @@ def _quantized_file(*arguments, **options):
     return file_of(_quantized(*arguments, **options), storages=QUANTIZED_STORAGES)
 
 
+def sound_quantized():
+    """Without any defect."""
+    return _quantized_file((4, 4), (4, 1), _channels(4, 0))
+
+
 @attack(10, "Bounds|Unsupported|Malformed")
 def quantized():
     yield _quantized_file((4,), (2**61,), _per_tensor())
@@ -160,6 +165,11 @@ def _sparse(layout, indices, size, values=1, plain=None):
     )
 
 
+def sound_sparse():
+    """Without any defect."""
+    return _sparse("csr", [0, 1], (1, 4), plain=[3])
+
+
 @attack(11, "Bounds|Malformed|Unsupported")
 def sparse():
     yield _sparse("coo", [2**40], (4,))
@@ -179,36 +189,31 @@ def sparse():
     yield _sparse("mystery", [0], (4,))
 
 
+def _nested(size, stride, offset):
+    """One component, of which a row of each array tells."""
+    parts, storages = [asm.tensor()], {"0": bytes(range(16))}
+    for key, numbers, shape in (("1", size, (1, 2)), ("2", stride, (1, 2)), ("3", (offset,), (1,))):
+        stored = asm.storage("LongStorage", key, numel=len(numbers))
+        parts.append(asm.tensor(stored, size=shape, stride=(2, 1)[-len(shape) :]))
+        storages[key] = struct.pack(f"<{len(numbers)}q", *numbers)
+    rebuild = asm.global_("torch._utils", "_rebuild_nested_tensor")
+    return file_of(asm.call(rebuild, *parts), storages=storages)
+
+
+def sound_nested():
+    """Without any defect."""
+    return _nested((2, 2), (2, 1), 0)
+
+
 @attack(11, "Bounds|Malformed|Unsupported")
 def nested():
     """Components that leave the buffer."""
-
-    def array(key, *numbers, shape=None):
-        shape = shape or (len(numbers),)
-        stride = (shape[-1], 1)[-len(shape) :]
-        stored = asm.storage("LongStorage", key, numel=len(numbers))
-        return asm.tensor(stored, size=shape, stride=stride), struct.pack(
-            f"<{len(numbers)}q", *numbers
-        )
-
-    for size, stride, offset in [
-        ((2, 3), (3, 1), 0),
-        ((1, 2), (1, 2**62), 3),
-        ((-1, 1), (1, 1), 0),
-        ((2, 2), (2, 1), -1),
-        ((1, 1), (1, 1), 4),
-        ((2**62, 4), (4, 1), 0),
-    ]:
-        parts, storages = [asm.tensor()], {"0": bytes(16)}
-        for key, numbers, shape in (
-            ("1", size, (1, 2)),
-            ("2", stride, (1, 2)),
-            ("3", (offset,), None),
-        ):
-            part, storages[key] = array(key, *numbers, shape=shape)
-            parts.append(part)
-        rebuild = asm.global_("torch._utils", "_rebuild_nested_tensor")
-        yield file_of(asm.call(rebuild, *parts), storages=storages)
+    yield _nested((2, 3), (3, 1), 0)
+    yield _nested((1, 2), (1, 2**62), 3)
+    yield _nested((-1, 1), (1, 1), 0)
+    yield _nested((2, 2), (2, 1), -1)
+    yield _nested((1, 1), (1, 1), 4)
+    yield _nested((2**62, 4), (4, 1), 0)
 
 
 @attack(24, "Malformed|Bounds|Forbidden")

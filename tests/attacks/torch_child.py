@@ -36,4 +36,4 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     child.MODES = {name: _mode(mode) for name, mode in MODES.items()}
     child.watch, watch_all = watch, child.watch
-    child.main()
+    child.run()

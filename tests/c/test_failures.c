@@ -63,8 +63,8 @@ static ptio_status open_judged(const ptio_source *source, ptio_error *err) {
     return open_with(source, &options, err);
 }
 
-static ptio_status count_leaf(void *context, const ptio_step *path, size_t length, ptio_ref leaf, ptio_error *err) {
-    (void)path, (void)length, (void)leaf, (void)err;
+static ptio_status count_leaf(void *context, const ptio_path *path, ptio_ref leaf, ptio_error *err) {
+    (void)path, (void)leaf, (void)err;
     ++*(unsigned *)context;
     return PTIO_OK;
 }

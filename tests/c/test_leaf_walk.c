@@ -14,8 +14,10 @@ typedef struct {
     size_t used, stop_after;
 } listing;
 
-static ptio_status list_leaf(void *context, const ptio_step *path, size_t length, ptio_ref leaf, ptio_error *err) {
+static ptio_status list_leaf(void *context, const ptio_path *whole, ptio_ref leaf, ptio_error *err) {
     listing *l = context;
+    const ptio_step *path = whole->steps;
+    size_t length = whole->length;
     const ptio_graph *g = &l->c->graph;
     if (l->stop_after > 0 && --l->stop_after == 0) return ptio_fail(err, PTIO_E_CANCELLED, "T0.stop", 7, "enough");
     for (size_t i = 0; i < length; i++) {
@@ -126,7 +128,59 @@ static void trees_of_shared_tuples(void) {
     pickle_free(&p);
 }
 
+static ptio_status sum_bytes(void *context, const ptio_path *path, ptio_ref leaf, ptio_error *err) {
+    uint64_t *sum = context;
+    (void)leaf, (void)err;
+    *sum += path->bytes;
+    return PTIO_OK;
+}
+
+static uint64_t bytes_of_listing(const void *pickle, size_t size) {
+    uint64_t sum = 0;
+    ptio_error err = {0};
+    opened o;
+    if (open_pickle(&o, pickle, size, NULL, &err) != PTIO_OK || ptio_walk_leaves(&o.c, false, sum_bytes, &sum, &err) != PTIO_OK)
+        test_fail(__FILE__, __LINE__, "%s: %s", err.check, err.message);
+    opened_free(&o);
+    return sum;
+}
+
+#define BYTES_OF_LISTING(pickle) bytes_of_listing(LITERAL(pickle))
+
+static void rows_are_as_large_as_their_paths(void) {
+    uint64_t one = BYTES_OF_LISTING(DICT("K\1" "N") "."), text = BYTES_OF_LISTING(DICT(TEXT("twenty characters...") "N") ".");
+    ASSERT_EQUAL(BYTES_OF_LISTING("N."), 512);
+    ASSERT_EQUAL(BYTES_OF_LISTING(TEXT("ten bytes.") "."), 512 + 4 * 10);
+    ASSERT_EQUAL(text - one, 20 * 4 * 2); /* the key, and the name made of it */
+    ASSERT_EQUAL(BYTES_OF_LISTING(DICT("(" TEXT("ten bytes.") "t" "N") ".") - one, (10 + 16) * 4 * 2);
+    /* Below one key, only the name is made again. */
+    ASSERT_EQUAL(BYTES_OF_LISTING(DICT(TEXT("twenty characters...") "(NNt") ".") - BYTES_OF_LISTING(DICT("K\1(NNt") "."), 20 * 4 * 3);
+}
+
+static void a_long_name_counts_up_to_its_cut(void) {
+    pickle_buffer p = {0};
+    ADD(&p, "}X\0\0\1\0");
+    ADD_TIMES(&p, "x", 65536);
+    ADD(&p, "(NNts.");
+    uint64_t paths = 2 * 2 * sizeof(void *), keys = 4 * (65536 + 16 + 2 * 16);
+    ASSERT_EQUAL(bytes_of_listing(p.bytes, p.size), 2 * (512 + 4 * 4096) + paths + keys);
+    pickle_free(&p);
+}
+
+static void a_listing_ends_with_its_room(void) {
+    ptio_error err = {0};
+    uint64_t room = 1000;
+    const ptio_path path = {.bytes = 500};
+    ASSERT_OK(ptio_take_room(&room, &path, &err));
+    ASSERT_OK(ptio_take_room(&room, &path, &err));
+    ASSERT_FAILS(ptio_take_room(&room, &path, &err), LIMIT, "P14.room", "object_bytes", PTIO_NO_OFFSET);
+    ASSERT_EQUAL(room, 0);
+}
+
 void suite_leaf_walk(void) {
+    RUN(rows_are_as_large_as_their_paths);
+    RUN(a_long_name_counts_up_to_its_cut);
+    RUN(a_listing_ends_with_its_room);
     RUN(roots_that_are_leaves);
     RUN(keys_and_positions);
     RUN(attributes_take_the_object_s_place);

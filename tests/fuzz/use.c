@@ -63,20 +63,25 @@ static void read_payloads(const ptio_source *source, ptio_checkpoint *c,
     free(wanted);
 }
 
-static ptio_status see_leaf(void *context, const ptio_step *path, size_t length, ptio_ref leaf,
-                            ptio_error *err) {
-    size_t *left = context;
-    (void)path, (void)leaf;
-    REQUIRE(length <= 2 * (size_t)PTIO_MOST_DEPTH);
-    return (*left)-- > 1 ? PTIO_OK
+typedef struct {
+    size_t left;
+    uint64_t room;
+} listing;
+
+static ptio_status see_leaf(void *context, const ptio_path *path, ptio_ref leaf, ptio_error *err) {
+    listing *l = context;
+    (void)leaf;
+    REQUIRE(path->length <= PTIO_MOST_DEPTH);
+    PTIO_TRY(ptio_take_room(&l->room, path, err));
+    return l->left-- > 1 ? PTIO_OK
                          : ptio_fail(err, PTIO_E_CANCELLED, "fuzz.leaves", PTIO_NO_OFFSET, "enough");
 }
 
 static void list(const ptio_checkpoint *c) {
     ptio_error err = {0};
     for (unsigned composites = 0; composites < 2; composites++) {
-        size_t left = MOST_LEAVES;
-        ptio_status status = ptio_walk_leaves(c, composites == 1, see_leaf, &left, &err);
+        listing l = {.left = MOST_LEAVES, .room = 1 << 20};
+        ptio_status status = ptio_walk_leaves(c, composites == 1, see_leaf, &l, &err);
         if (status != PTIO_OK) fuzz_check_error(status, &err);
     }
 }

@@ -165,7 +165,7 @@ def _by_make_archive(archive, folder):
     return shutil.make_archive(str(folder / "rezipped"), "zip", folder / "tree")
 
 
-class _WriteOnly(io.RawIOBase):
+class WriteOnly(io.RawIOBase):
     """A stream that cannot seek, so that zipfile writes data descriptors."""
 
     def __init__(self, file):
@@ -182,7 +182,7 @@ def by_zipfile(*, force_zip64=False, stream=False, method=zipfile.ZIP_STORED):
     def rezip(archive, folder):
         target = folder / "rezipped.pt"
         with open(target, "wb") as file, zipfile.ZipFile(archive) as old:
-            sink = _WriteOnly(file) if stream else file
+            sink = WriteOnly(file) if stream else file
             with zipfile.ZipFile(sink, "w", method) as new:
                 for info in old.infolist():
                     with new.open(info.filename, "w", force_zip64=force_zip64) as member:

@@ -88,6 +88,7 @@ def _open_archive(kind: str, source: Source, options: Options, path: str | None)
 
     index = Index(source, options, path)
     try:
+        index.prove()
         return _open_index(kind, index, options)
     except BaseException:
         index.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ptio._checkpoint import for_core
@@ -15,6 +16,9 @@ from ptio._limits import Limits
 
 if TYPE_CHECKING:
     from ptio._core import Finding, TensorInfo
+
+
+_FREE = 64 << 20  # object bytes that any file may need, however small
 
 
 class Index:
@@ -39,6 +43,20 @@ class Index:
         )
         self.sizes = {r.name.partition("/")[2]: r.size for r in self.core.records()}
 
+    def prove(self) -> None:
+        """The header of every member. What the archive holds is read off their names, so a name
+        that only the directory has would hide a member."""
+        for name in self.sizes:
+            self.core.member(name)
+
+    def rules(self, options: Options, name: str) -> Options:
+        """Those for one of the pickles: all together may need what one file may."""
+        limits = options.limits or Limits()
+        if limits.object_bytes is not None:
+            return options
+        share = _FREE // len(self.sizes) + 32 * self.sizes[name]
+        return replace(options, limits=replace(limits, object_bytes=max(share, 1)))
+
     def whole(self) -> Source:
         """The archive, once more: containers take their source over."""
         return self.source.part(0, self.source.size)
@@ -51,7 +69,7 @@ class Index:
     def inside(self, name: str, options: Options, members: Any = None) -> Nested:
         """The checkpoint that a member is."""
         source, base = self._open(name)
-        return Nested(source, options, name, base, members)
+        return Nested(source, self.rules(options, name), name, base, members)
 
     def views(self, name: str, tensors: list[Described], options: Options) -> Nested:
         """Tensors that view a storage of the checkpoint that a member is."""

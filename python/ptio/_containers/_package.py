@@ -28,7 +28,7 @@ def pickles(index: Index, options: Options) -> Iterator[tuple[tuple[str, str, st
         if name.endswith(".pkl"):
             scripted = name.startswith(_SCRIPTS)
             members = (name, _STORAGES, "" if scripted else ".storage")
-            yield members, scripts if scripted else options
+            yield members, index.rules(scripts if scripted else options, name)
 
 
 def open_package(index: Index, options: Options) -> Parts:

@@ -16,7 +16,7 @@ from ptio._checkpoint import for_core
 from ptio._containers._base import Checked, Options, Tick
 from ptio._core import Checkpoint, Finding, Record, Source, Storage, TensorInfo
 from ptio._dtypes import item_bytes, numpy_dtype
-from ptio._errors import ChecksumError, Error, ForbiddenError
+from ptio._errors import ChecksumError, Error, ForbiddenError, LimitError
 from ptio._region import Region, is_contiguous, memory_of, select, span
 from ptio._types import RawTensor
 
@@ -235,6 +235,8 @@ class Pickled:
                 return False
         elif not isinstance(numpy_dtype(info.dtype), np.dtype):
             return False
+        if 0 in info.shape:
+            return False  # not each shape of an empty tensor is one of NumPy's
         smaller = span(info) * item_bytes(info.dtype) < info.storage_nbytes
         return smaller and self.core.place(info.node)[1]
 
@@ -266,7 +268,11 @@ class Pickled:
             memory = memory_of(result, info._replace(shape=shape))
             assert memory is not None
             return memory, result
-        array = np.empty(shape, numpy_dtype(info.dtype))
+        try:
+            array = np.empty(shape, numpy_dtype(info.dtype))
+        except ValueError as e:  # no elements, and dimensions whose product fits no number
+            text = "NumPy has no arrays of this shape: get_tensor() gives a RawTensor"
+            raise LimitError(text) from e
         return array.view(f"V{array.dtype.itemsize}"), array
 
     def _flipped(self, info: TensorInfo, value: Any) -> Any:

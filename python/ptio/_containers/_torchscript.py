@@ -42,7 +42,8 @@ def pickles(index: Index, options: Options) -> Iterator[tuple[tuple[str, str, st
     options = replace(options, allow=(*options.allow, *ALWAYS))
     for name in ("data", "constants"):
         if f"{name}.pkl" in index.sizes:
-            yield (f"{name}.pkl", f"{name}/", ""), options
+            rules = index.rules(options, f"{name}.pkl")
+            yield (f"{name}.pkl", f"{name}/", ""), rules
 
 
 def open_torchscript(index: Index, options: Options) -> Parts:
