@@ -17,7 +17,7 @@ from ptio._containers._base import Checked, Options, Tick
 from ptio._core import Checkpoint, Finding, Record, Source, Storage, TensorInfo
 from ptio._dtypes import item_bytes, numpy_dtype
 from ptio._errors import ChecksumError, Error, ForbiddenError
-from ptio._region import Region, is_contiguous, memory_of, select, span
+from ptio._region import Region, fits_numpy, is_contiguous, memory_of, select, span
 from ptio._types import RawTensor
 
 _PLAIN = ("tensor", "storage")  # kinds whose bytes are their elements
@@ -176,8 +176,10 @@ class Pickled:
     def get_slice(self, info: TensorInfo, index: tuple[Any, ...]) -> Any:
         numpy = self._options.framework == "numpy"
         self._require_elements(info, "slices")
-        if numpy and not isinstance(numpy_dtype(info.dtype), np.dtype):
-            raise TypeError(f"NumPy has no dtype {info.dtype}: get_tensor() gives a RawTensor")
+        if numpy and not fits_numpy(info):
+            known = isinstance(numpy_dtype(info.dtype), np.dtype)
+            what = "arrays of that shape" if known else f"dtype {info.dtype}"
+            raise TypeError(f"NumPy has no {what}: get_tensor() gives a RawTensor")
         if not numpy:
             self._torch_side().check_index(index)
         region = select(info, index)
@@ -233,7 +235,7 @@ class Pickled:
         if options.framework == "torch":
             if self._has_wrappers or self._torch_side().on_meta:
                 return False
-        elif not isinstance(numpy_dtype(info.dtype), np.dtype):
+        elif not fits_numpy(info):
             return False
         smaller = span(info) * item_bytes(info.dtype) < info.storage_nbytes
         return smaller and self.core.place(info.node)[1]
