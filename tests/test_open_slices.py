@@ -222,6 +222,21 @@ def test_what_has_no_slices(tmp_path, torch):
                 ckpt.get_slice("half")[0]
 
 
+def test_shapes_that_numpy_does_not_have():
+    """Tensors whose bytes, sizes of 0 and repetition apart, do not fit 63 bits."""
+    one = T("float32", [1.0, 2.0])
+    shapes = {"empty": ((1 << 62, 0), (1, 1)), "three": ((0, 1 << 40, 1 << 40), (1, 1, 1))}
+    if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        shapes["dims"] = ((1,) * 33, (1,) * 33)
+    obj = {"one": one, **{name: checkpoints.view(one, *how) for name, how in shapes.items()}}
+    with ptio.open(archive(obj)) as ckpt:
+        for name, (shape, _) in shapes.items():
+            assert type(ckpt[name]) is ptio.RawTensor
+            assert ckpt[name].shape == shape
+            with pytest.raises(TypeError, match="NumPy has no arrays of that shape"):
+                ckpt.get_slice(name)[:1]
+
+
 def test_a_slice_does_not_keep_what_is_around_it():
     big = T("uint8", np.arange(1 << 20) % 251)
     for deflated in (True, False):

@@ -6,6 +6,7 @@ import io
 import os
 import threading
 
+import attacks
 import numpy as np
 import ptio
 import pytest
@@ -68,6 +69,53 @@ def test_good_and_bad_files_at_once(files, write):
         return len(ptio.load(files[0][0])) == len(files[0][1])
 
     assert all(at_once(work))
+
+
+def test_hostile_files_among_good_ones(files, write):
+    """Every way to read, on all threads, while others are at the same files."""
+    hostile = [a for a in attacks.load_all() if a.number in ("1", "4", "6", "11", "22", "28", "42")]
+    bad = [
+        write(data, f"{name}.pt")
+        for attack in hostile
+        for name, data in attack.files()
+        if len(data) < 1 << 14
+    ]
+    good, expected = files[0]
+
+    def outcome(read, path):
+        try:
+            return repr(read(path))
+        except ptio.Error as error:
+            return f"{type(error).__name__}: {error}"
+
+    def load(path):
+        return type(ptio.load(path)).__name__
+
+    def look(path):
+        with ptio.open(path) as ckpt:
+            return [ckpt[name].shape for name in ckpt if hasattr(ckpt[name], "shape")]
+
+    def verify(path):
+        return ptio.verify(path).problems
+
+    alone = {(read, path): outcome(read, path) for read in (load, look, verify) for path in bad}
+
+    def work(i):
+        for number, (read, path) in enumerate(alone):
+            assert outcome(read, path) == alone[read, path]
+            if number % 40 == i:
+                assert_same(ptio.load(good, mmap=bool(i % 2)), expected)
+        return True
+
+    barrier = threading.Barrier(THREADS)
+
+    def run(i):
+        barrier.wait()
+        return work(i)
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        assert all(pool.map(run, range(THREADS)))
+    assert len(bad) > 50
 
 
 def test_limits_and_allowed_names_of_one_call_do_not_leak_into_another(write):

@@ -25,9 +25,14 @@ static PyObject *archive_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self->path = Py_NewRef(path);
     ptio_checkpoint_options options = {.order_if_missing = (ptio_byte_order)order, .limits = limits};
     self->limits = limits;
+    if (ptio_source_enter(self->source) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
     Py_BEGIN_ALLOW_THREADS status =
         ptio_checkpoint_open_archive(&self->source->source, &options, &self->checkpoint, &err);
-    Py_END_ALLOW_THREADS if (status != PTIO_OK) {
+    Py_END_ALLOW_THREADS ptio_source_leave(self->source);
+    if (status != PTIO_OK) {
         ptio_raise(state, &err, self->path, NULL);
         Py_CLEAR(self);
     }
@@ -80,11 +85,15 @@ static PyObject *make_dict(ptio_archive_object *self, ptio_wanted *wanted, size_
     PyObject *dict = PyDict_New();
     for (size_t i = 0; i < count; i++) {
         size_t size = 0;
+        if (dict == NULL) {
+            ptio_block_unref(wanted[i].block);
+            continue;
+        }
         const char *key = storage_key(index, wanted[i].record, &size);
         PyObject *storage =
             ptio_storage_new(state, wanted[i].block, wanted[i].bytes, index->records[wanted[i].record].usize);
         PyObject *name = storage == NULL ? NULL : ptio_shown_text(key, size);
-        if (dict != NULL && (name == NULL || PyDict_SetItem(dict, name, storage) < 0)) Py_CLEAR(dict);
+        if (name == NULL || PyDict_SetItem(dict, name, storage) < 0) Py_CLEAR(dict);
         Py_XDECREF(name);
         Py_XDECREF(storage);
     }
@@ -129,7 +138,10 @@ static PyObject *archive_offset(ptio_archive_object *self, PyObject *key) {
     if (text == NULL) return NULL;
     uint32_t record = ptio_zip_find(index, "data/", text, (size_t)size);
     if (record == PTIO_NO_RECORD) Py_RETURN_NONE;
-    if (ptio_zip_prove(&self->source->source, index, record, &err) != PTIO_OK) {
+    if (ptio_source_enter(self->source) < 0) return NULL;
+    ptio_status status = ptio_zip_prove(&self->source->source, index, record, &err);
+    ptio_source_leave(self->source);
+    if (status != PTIO_OK) {
         ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, NULL);
         return NULL;
     }

@@ -36,10 +36,10 @@ static PyObject *make_py2_str(const ptio_builder *b, const ptio_node *node) {
 
 static PyObject *make_big_int(const ptio_graph *graph, const ptio_node *node) {
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)ptio_text(graph, node), node->a);
-    PyObject *method = PyObject_GetAttrString((PyObject *)&PyLong_Type, "from_bytes");
-    PyObject *arguments = bytes == NULL ? NULL : Py_BuildValue("(Os)", bytes, "little");
-    PyObject *keywords = Py_BuildValue("{sO}", "signed", Py_True);
-    PyObject *value = method && arguments && keywords ? PyObject_Call(method, arguments, keywords) : NULL;
+    PyObject *method = bytes == NULL ? NULL : PyObject_GetAttrString((PyObject *)&PyLong_Type, "from_bytes");
+    PyObject *arguments = method == NULL ? NULL : Py_BuildValue("(Os)", bytes, "little");
+    PyObject *keywords = arguments == NULL ? NULL : Py_BuildValue("{sO}", "signed", Py_True);
+    PyObject *value = keywords == NULL ? NULL : PyObject_Call(method, arguments, keywords);
     Py_XDECREF(keywords);
     Py_XDECREF(arguments);
     Py_XDECREF(method);
@@ -157,39 +157,47 @@ static int build_node(ptio_builder *b, ptio_ref ref) {
 }
 
 /* Failures that are not about a value of the file: out of memory, an interrupt, what torch
- * cannot do, an exception of ours that says it better. */
-static bool is_final(ptio_state *state, PyObject *type) {
+ * cannot do, what NumPy has no words for, an exception of ours that says it better. -1 with
+ * another exception. */
+static int is_final(ptio_state *state, PyObject *type) {
     PyObject *errors = ptio_state_errors(state);
     PyObject *base = errors == NULL ? NULL : PyObject_GetAttrString(errors, "Error");
-    bool final = base == NULL || PyErr_GivenExceptionMatches(type, PyExc_MemoryError) ||
-                 PyErr_GivenExceptionMatches(type, PyExc_NotImplementedError) ||
-                 !PyErr_GivenExceptionMatches(type, PyExc_Exception) ||
-                 PyErr_GivenExceptionMatches(type, base);
-    Py_XDECREF(base);
-    PyErr_Clear();
+    if (base == NULL) return -1;
+    int final = PyErr_GivenExceptionMatches(type, PyExc_MemoryError) ||
+                PyErr_GivenExceptionMatches(type, PyExc_NotImplementedError) ||
+                PyErr_GivenExceptionMatches(type, PyExc_SystemError) ||
+                !PyErr_GivenExceptionMatches(type, PyExc_Exception) ||
+                PyErr_GivenExceptionMatches(type, base);
+    Py_DECREF(base);
     return final;
+}
+
+/* What is wrong with a value, in ptio's words and Python's own. */
+static void explain(ptio_builder *b, ptio_ref ref, PyObject *value) {
+    ptio_error err = {0};
+    char quoted[PTIO_QUOTED] = "";
+    PyObject *shown = value == NULL ? NULL : PyObject_Str(value);
+    const char *text = shown == NULL ? NULL : PyUnicode_AsUTF8(shown);
+    if (text != NULL) ptio_quote(quoted, text, strlen(text));
+    Py_XDECREF(shown);
+    PyErr_Clear();
+    ptio_fail(&err, PTIO_E_PICKLE_MALFORMED, "P15.build",
+              ptio_pickle_locate(b->c->pickle, b->c->pickle_size, ref), "a value cannot be made: %s", quoted);
+    ptio_zip_name_error(&b->c->index, b->c->pickle_record, &err);
+    ptio_raise(b->state, &err, b->path, NULL);
 }
 
 /* What Python refuses although vetting accepted it is still a fault of the file:
  * the text of an 8-bit string that is not in the caller's encoding, say. */
 static void raise_as_ours(ptio_builder *b, ptio_ref ref) {
     PyObject *type, *value, *traceback;
-    ptio_error err = {0};
-    char quoted[PTIO_QUOTED] = "";
     PyErr_Fetch(&type, &value, &traceback);
-    if (is_final(b->state, type)) {
+    int final = is_final(b->state, type);
+    if (final > 0) {
         PyErr_Restore(type, value, traceback);
         return;
     }
-    PyObject *shown = value == NULL ? NULL : PyObject_Str(value);
-    const char *text = shown == NULL ? NULL : PyUnicode_AsUTF8(shown);
-    if (text != NULL) ptio_quote(quoted, text, strlen(text));
-    PyErr_Clear();
-    ptio_fail(&err, PTIO_E_PICKLE_MALFORMED, "P15.build",
-              ptio_pickle_locate(b->c->pickle, b->c->pickle_size, ref), "a value cannot be made: %s", quoted);
-    ptio_zip_name_error(&b->c->index, b->c->pickle_record, &err);
-    ptio_raise(b->state, &err, b->path, NULL);
-    Py_XDECREF(shown);
+    if (final == 0) explain(b, ref, value);
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);

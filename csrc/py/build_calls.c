@@ -155,9 +155,9 @@ PyObject *ptio_build_opaque(ptio_builder *b, ptio_ref ref) {
     }
     ptio_global_name(b->graph, ref, &module, &module_size, &name, &name_size);
     PyObject *module_text = ptio_shown_text(module, module_size);
-    PyObject *name_text = ptio_shown_text(name, name_size);
+    PyObject *name_text = module_text == NULL ? NULL : ptio_shown_text(name, name_size);
     PyObject *opaque = NULL;
-    if (module_text && name_text) opaque = PyObject_CallMethod(types, "Opaque", "OO", module_text, name_text);
+    if (name_text != NULL) opaque = PyObject_CallMethod(types, "Opaque", "OO", module_text, name_text);
     Py_XDECREF(module_text);
     Py_XDECREF(name_text);
     return opaque;
@@ -168,13 +168,14 @@ PyObject *ptio_build_opaque_call(ptio_builder *b, const ptio_node *node) {
     ptio_ref callee = ptio_follow(b->graph, node->a);
     bool named = b->graph->nodes[callee].kind != PTIO_N_OPAQUE_CALL;
     PyObject *types = ptio_state_types(b->state), *opaque = NULL;
+    if (types == NULL) return NULL;
     PyObject *called = named ? ptio_build_opaque(b, callee) : Py_NewRef(b->objects[callee]);
     PyObject *given = b->objects[node->b], *keywords = Py_None;
     if (node->sub == PTIO_CALL_NEW_KEYWORDS) {
         keywords = PyTuple_GET_ITEM(given, 1);
         given = PyTuple_GET_ITEM(given, 0);
     }
-    if (types != NULL && called != NULL)
+    if (called != NULL)
         opaque = PyObject_CallMethod(types, "make_call", "OOOO", called, given, keywords,
                                      node->sub == PTIO_CALL ? Py_False : Py_True);
     Py_XDECREF(called);

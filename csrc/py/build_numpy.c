@@ -127,9 +127,9 @@ static PyObject *raw_bytes(ptio_builder *b, const ptio_tensor *tensor) {
 static PyObject *make_raw(ptio_builder *b, PyObject *dtype, const int64_t *sizes, const int64_t *strides,
                           size_t ndim, PyObject *data) {
     PyObject *types = ptio_state_types(b->state), *result = NULL;
-    PyObject *shape = ptio_int_tuple(sizes, ndim), *stride = ptio_int_tuple(strides, ndim);
-    if (types && shape && stride && data)
-        result = PyObject_CallMethod(types, "RawTensor", "OOOO", dtype, shape, stride, data);
+    PyObject *shape = types == NULL ? NULL : ptio_int_tuple(sizes, ndim);
+    PyObject *stride = shape == NULL ? NULL : ptio_int_tuple(strides, ndim);
+    if (stride != NULL) result = PyObject_CallMethod(types, "RawTensor", "OOOO", dtype, shape, stride, data);
     Py_XDECREF(shape);
     Py_XDECREF(stride);
     Py_XDECREF(data);

@@ -88,21 +88,23 @@ static int read_members(PyObject *tuple, ptio_members *members) {
 /* Of a lenient one: keeps the exception that is set, if it is about the file. */
 static int keep_error(ptio_checkpoint_object *self) {
     PyObject *type, *value, *traceback;
-    PyObject *errors = ptio_state_errors(ptio_state_of_type(Py_TYPE(self)));
     PyErr_Fetch(&type, &value, &traceback);
+    PyObject *errors = ptio_state_errors(ptio_state_of_type(Py_TYPE(self)));
     PyObject *base = errors == NULL ? NULL : PyObject_GetAttrString(errors, "Error");
-    PyErr_Clear();
-    if (base == NULL || !PyErr_GivenExceptionMatches(type, base)) {
-        Py_XDECREF(base);
+    if (base != NULL && !PyErr_GivenExceptionMatches(type, base)) {
         PyErr_Restore(type, value, traceback);
+        Py_DECREF(base);
         return -1;
     }
-    PyErr_NormalizeException(&type, &value, &traceback);
-    self->error = value;
-    Py_DECREF(base);
+    if (base != NULL) {
+        PyErr_NormalizeException(&type, &value, &traceback);
+        self->error = Py_XNewRef(value);
+    }
+    Py_XDECREF(base);
     Py_XDECREF(type);
+    Py_XDECREF(value);
     Py_XDECREF(traceback);
-    return 0;
+    return base == NULL ? -1 : 0;
 }
 
 static int open_checkpoint(ptio_checkpoint_object *self, const ptio_checkpoint_options *options) {

@@ -93,8 +93,9 @@ static ptio_save_result save_bytes(ptio_collector *c, PyObject *object) {
     } else {
         module = PyImport_ImportModule("_codecs");
         callee = module == NULL ? NULL : PyObject_GetAttrString(module, "encode");
-        text = PyUnicode_DecodeLatin1(PyBytes_AS_STRING(object), PyBytes_GET_SIZE(object), NULL);
-        reduced = callee && text ? Py_BuildValue("O(OO)", callee, text, c->latin1_word) : NULL;
+        if (callee != NULL)
+            text = PyUnicode_DecodeLatin1(PyBytes_AS_STRING(object), PyBytes_GET_SIZE(object), NULL);
+        reduced = text == NULL ? NULL : Py_BuildValue("O(OO)", callee, text, c->latin1_word);
     }
     Py_XDECREF(text);
     Py_XDECREF(callee);
@@ -318,10 +319,9 @@ int ptio_collector_init(ptio_collector *c, ptio_state *state, ptio_save_other ot
     c->state = state;
     c->other = other;
     c->context = context;
-    c->storage_word = PyUnicode_InternFromString("storage");
-    c->cpu_word = PyUnicode_InternFromString("cpu");
-    c->latin1_word = PyUnicode_InternFromString("latin1");
-    return c->storage_word && c->cpu_word && c->latin1_word ? 0 : -1;
+    if ((c->storage_word = PyUnicode_InternFromString("storage")) == NULL) return -1;
+    if ((c->cpu_word = PyUnicode_InternFromString("cpu")) == NULL) return -1;
+    return (c->latin1_word = PyUnicode_InternFromString("latin1")) == NULL ? -1 : 0;
 }
 
 void ptio_collector_clear(ptio_collector *c) {

@@ -208,12 +208,14 @@ static ptio_save_result save_other(ptio_collector *c, PyObject *object) {
 }
 
 static int describer_init(describer *d, PyObject *describe) {
-    d->describe = describe;
-    d->names = PyDict_New();
+    *d = (describer){.describe = describe, .names = PyDict_New()};
+    if (d->names == NULL) return -1;
     d->rebuild_v2 = Py_BuildValue("(ss)", "torch._utils", "_rebuild_tensor_v2");
+    if (d->rebuild_v2 == NULL) return -1;
     d->rebuild_v3 = Py_BuildValue("(ss)", "torch._utils", "_rebuild_tensor_v3");
+    if (d->rebuild_v3 == NULL) return -1;
     d->ordered_dict = Py_BuildValue("(ss)", "collections", "OrderedDict");
-    return d->names && d->rebuild_v2 && d->rebuild_v3 && d->ordered_dict ? 0 : -1;
+    return d->ordered_dict == NULL ? -1 : 0;
 }
 
 static void describer_clear(describer *d) {
@@ -226,11 +228,11 @@ static void describer_clear(describer *d) {
 PyObject *ptio_collect_described(PyObject *module, PyObject *args) {
     PyObject *object, *describe, *result = NULL;
     ptio_collector collector;
-    describer d;
+    describer d = {.describe = NULL};
     if (!PyArg_ParseTuple(args, "OO:collect", &object, &describe)) return NULL;
     int ready = ptio_collector_init(&collector, PyModule_GetState(module), save_other, &d);
     collector.always_encode = true;
-    if (describer_init(&d, describe) == 0 && ready == 0) result = ptio_collect(&collector, object);
+    if (ready == 0 && describer_init(&d, describe) == 0) result = ptio_collect(&collector, object);
     ptio_collector_clear(&collector);
     describer_clear(&d);
     return result;

@@ -17,9 +17,9 @@ static PyObject *forbidden_names(const ptio_checkpoint *c) {
         const uint8_t *module_text, *name_text;
         size_t module_size, name_size;
         ptio_global_name(&c->graph, c->forbidden[i].node, &module_text, &module_size, &name_text, &name_size);
-        PyObject *module = ptio_shown_text(module_text, module_size),
-                 *name = ptio_shown_text(name_text, name_size);
-        PyObject *full = module && name ? PyUnicode_FromFormat("%U.%U", module, name) : NULL;
+        PyObject *module = ptio_shown_text(module_text, module_size);
+        PyObject *name = module == NULL ? NULL : ptio_shown_text(name_text, name_size);
+        PyObject *full = name == NULL ? NULL : PyUnicode_FromFormat("%U.%U", module, name);
         if (full == NULL || PyList_Append(names, full) < 0) Py_CLEAR(names);
         Py_XDECREF(full);
         Py_XDECREF(module);

@@ -8,12 +8,14 @@
 int ptio_judging_init(ptio_judging *judging, PyObject *judge) {
     memset(judging, 0, sizeof *judging);
     if (judge == Py_None) return 0;
-    judging->of_global = PyMem_Calloc(ptio_global_count(), sizeof *judging->of_global);
-    judging->asked = PyDict_New();
-    judging->objects = PyList_New(0);
     judging->judge = Py_NewRef(judge);
-    if (judging->of_global == NULL) PyErr_NoMemory();
-    return judging->of_global && judging->asked && judging->objects ? 0 : -1;
+    judging->of_global = PyMem_Calloc(ptio_global_count(), sizeof *judging->of_global);
+    if (judging->of_global == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if ((judging->asked = PyDict_New()) == NULL) return -1;
+    return (judging->objects = PyList_New(0)) == NULL ? -1 : 0;
 }
 
 void ptio_judging_clear(ptio_judging *judging) {
@@ -72,7 +74,7 @@ static PyObject *answer_for(ptio_judging *judging, PyObject *module, PyObject *n
 
 static int judge(ptio_judging *judging, uint32_t global, PyObject *module, PyObject *name,
                  ptio_judgement *judgement, uint16_t *object) {
-    PyObject *pair = module && name ? answer_for(judging, module, name, global != PTIO_NO_GLOBAL) : NULL;
+    PyObject *pair = name != NULL ? answer_for(judging, module, name, global != PTIO_NO_GLOBAL) : NULL;
     int kind, number;
     bool fine = pair != NULL && PyArg_ParseTuple(pair, "ii", &kind, &number);
     Py_XDECREF(pair);
@@ -97,8 +99,8 @@ ptio_status ptio_judge_global(void *context, uint32_t global, const uint8_t *mod
         return PTIO_OK;
     }
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *module_text = ptio_shown_text(module, module_size),
-             *name_text = ptio_shown_text(name, name_size);
+    PyObject *module_text = ptio_shown_text(module, module_size);
+    PyObject *name_text = module_text == NULL ? NULL : ptio_shown_text(name, name_size);
     ptio_status status = PTIO_OK;
     if (judge(judging, global, module_text, name_text, judgement, object) < 0)
         status = ptio_python_failed(err);

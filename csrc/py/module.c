@@ -70,8 +70,16 @@ static int add_constants(PyObject *module) {
     return PyModule_AddIntConstant(module, "AS_DATA", PTIO_AS_DATA);
 }
 
+/* Python before 3.12 does not read what the slots say. */
+static int refuse_subinterpreters(void) {
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) return 0;
+    PyErr_SetString(PyExc_ImportError, "ptio does not support subinterpreters, as NumPy does not");
+    return -1;
+}
+
 static int module_exec(PyObject *module) {
     ptio_state *state = PyModule_GetState(module);
+    if (refuse_subinterpreters() < 0) return -1;
     if (PyArray_ImportNumPyAPI() < 0) return -1;
     if (add_type(module, &state->source_type, &ptio_source_spec) < 0) return -1;
     if (add_type(module, &state->storage_type, &ptio_storage_spec) < 0) return -1;

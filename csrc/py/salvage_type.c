@@ -20,9 +20,11 @@ static int open_salvage(ptio_salvage_object *self, int any_crc, const ptio_read_
     const ptio_checkpoint_options options = {.limits = self->limits};
     ptio_error err = {0};
     ptio_status status;
+    if (ptio_source_enter(self->source) < 0) return -1;
     Py_BEGIN_ALLOW_THREADS status =
         ptio_salvage_open(&self->source->source, &options, reading, any_crc != 0, &self->salvage, &err);
-    Py_END_ALLOW_THREADS if (status == PTIO_OK) return 0;
+    Py_END_ALLOW_THREADS ptio_source_leave(self->source);
+    if (status == PTIO_OK) return 0;
     ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, self->path, &self->salvage.checkpoint);
     return -1;
 }
@@ -37,7 +39,6 @@ static PyObject *salvage_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$O&pIOO:Salvage", names, state->source_type, &source,
                                      ptio_read_limits, &limits, &any_crc, &threads, &progress, &path))
         return NULL;
-    if (!((ptio_source_object *)source)->open) return PyErr_Format(PyExc_ValueError, "the source is closed");
     ptio_salvage_object *self = (ptio_salvage_object *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->source = (ptio_source_object *)Py_NewRef(source);
@@ -112,15 +113,15 @@ static PyObject *salvage_payload(ptio_salvage_object *self, PyObject *args) {
     ptio_error err = {0};
     ptio_status status;
     if (!PyArg_ParseTuple(args, "I:payload", &number)) return NULL;
-    if (!self->source->open) return PyErr_Format(PyExc_ValueError, "the file is closed");
     if (number >= index->count) return PyErr_Format(PyExc_IndexError, "no such record");
     ptio_wanted wanted = {.record = number, .alignment = 1};
     uint64_t size = index->records[number].usize;
     if (size == 0) return ptio_storage_new(state, NULL, NULL, 0);
+    if (ptio_source_enter(self->source) < 0) return NULL;
     Py_BEGIN_ALLOW_THREADS status =
         ptio_records_read(&self->source->source, index, &wanted, 1, &self->limits, &reading, &err);
-    Py_END_ALLOW_THREADS if (status == PTIO_OK) return ptio_storage_new(state, wanted.block, wanted.bytes,
-                                                                        size);
+    Py_END_ALLOW_THREADS ptio_source_leave(self->source);
+    if (status == PTIO_OK) return ptio_storage_new(state, wanted.block, wanted.bytes, size);
     ptio_raise(state, &err, self->path, NULL);
     return NULL;
 }

@@ -48,9 +48,11 @@ static Py_ssize_t call_read(PyObject *file, char *out, Py_ssize_t n) {
     return count;
 }
 
-static bool has_readinto(PyObject *file) {
+/* 1, 0, or -1 with an exception set. */
+static int has_readinto(PyObject *file) {
     PyObject *method = PyObject_GetAttrString(file, "readinto");
-    bool callable = method != NULL && PyCallable_Check(method);
+    if (method == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+    int callable = method != NULL && PyCallable_Check(method);
     Py_XDECREF(method);
     PyErr_Clear();
     return callable;
@@ -64,7 +66,8 @@ static ptio_status read_from_file(ptio_source_object *self, uint64_t offset, cha
         PyObject_CallMethod(self->owner, "seek", "K", (unsigned long long)(self->base + offset));
     if (position == NULL) return ptio_python_failed(err);
     Py_DECREF(position);
-    bool direct = has_readinto(self->owner);
+    int direct = has_readinto(self->owner);
+    if (direct < 0) return ptio_python_failed(err);
     while (done < n) {
         Py_ssize_t left = (Py_ssize_t)(n - done);
         Py_ssize_t got =
@@ -132,10 +135,9 @@ static PyObject *source_from_path(PyTypeObject *type, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "embedded null byte in path");
         return NULL;
     }
-    ptio_source_object *self = source_alloc(type, NULL);
     PyObject *shown = PyUnicode_DecodeFSDefault(PyBytes_AS_STRING(path));
-    if (self == NULL || shown == NULL) {
-        Py_XDECREF(self);
+    ptio_source_object *self = shown == NULL ? NULL : source_alloc(type, NULL);
+    if (self == NULL) {
         Py_XDECREF(shown);
         return NULL;
     }
@@ -219,8 +221,10 @@ static PyObject *source_read(ptio_source_object *self, PyObject *args) {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
     if (bytes == NULL) return NULL;
     char *out = PyBytes_AS_STRING(bytes);
+    self->users++; /* another thread may close it meanwhile */
     Py_BEGIN_ALLOW_THREADS status = ptio_source_read(&self->source, offset, out, (size_t)size, &err);
-    Py_END_ALLOW_THREADS if (status == PTIO_OK) return bytes;
+    Py_END_ALLOW_THREADS ptio_source_leave(self);
+    if (status == PTIO_OK) return bytes;
     Py_DECREF(bytes);
     ptio_raise(ptio_state_of_type(Py_TYPE(self)), &err, NULL, NULL);
     return NULL;

@@ -196,8 +196,9 @@ void ptio_storages_release(ptio_loaded *loaded) {
 ptio_storage_object *ptio_storages_get(ptio_builder *builder, uint32_t storage) {
     PyObject **object = &builder->loaded->objects[ptio_slot_of(builder->loaded, storage)];
     const ptio_storage *what = &builder->c->storages[storage];
-    if (*object == NULL && what->bytes == 0) *object = ptio_storage_new(builder->state, NULL, NULL, 0);
-    if (*object == NULL) {
+    if (*object == NULL && what->bytes == 0) {
+        *object = ptio_storage_new(builder->state, NULL, NULL, 0);
+    } else if (*object == NULL) {
         const ptio_wanted *wanted = ptio_wanted_of(builder->loaded, storage);
         *object = ptio_storage_new(builder->state, ptio_block_ref(wanted->block),
                                    wanted->bytes + what->offset, what->bytes);

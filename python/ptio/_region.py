@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,18 @@ from ptio._dtypes import item_bytes, numpy_dtype
 
 if TYPE_CHECKING:
     from ptio._core import TensorInfo
+
+_MAX_DIMS = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+
+
+def fits_numpy(info: TensorInfo) -> bool:
+    """Whether NumPy has arrays of this dtype and shape; else a RawTensor stands for them.
+
+    NumPy multiplies all sizes but 0, whatever the strides.
+    """
+    if not isinstance(numpy_dtype(info.dtype), np.dtype) or len(info.shape) > _MAX_DIMS:
+        return False
+    return math.prod(filter(None, info.shape)) * item_bytes(info.dtype) < 2**63
 
 
 def basic_index(index: Any) -> tuple[Any, ...] | None:

@@ -16,8 +16,8 @@ from ptio._checkpoint import for_core
 from ptio._containers._base import Checked, Options, Tick
 from ptio._core import Checkpoint, Finding, Record, Source, Storage, TensorInfo
 from ptio._dtypes import item_bytes, numpy_dtype
-from ptio._errors import ChecksumError, Error, ForbiddenError, LimitError
-from ptio._region import Region, is_contiguous, memory_of, select, span
+from ptio._errors import ChecksumError, Error, ForbiddenError
+from ptio._region import Region, fits_numpy, is_contiguous, memory_of, select, span
 from ptio._types import RawTensor
 
 _PLAIN = ("tensor", "storage")  # kinds whose bytes are their elements
@@ -176,8 +176,10 @@ class Pickled:
     def get_slice(self, info: TensorInfo, index: tuple[Any, ...]) -> Any:
         numpy = self._options.framework == "numpy"
         self._require_elements(info, "slices")
-        if numpy and not isinstance(numpy_dtype(info.dtype), np.dtype):
-            raise TypeError(f"NumPy has no dtype {info.dtype}: get_tensor() gives a RawTensor")
+        if numpy and not fits_numpy(info):
+            known = isinstance(numpy_dtype(info.dtype), np.dtype)
+            what = "arrays of that shape" if known else f"dtype {info.dtype}"
+            raise TypeError(f"NumPy has no {what}: get_tensor() gives a RawTensor")
         if not numpy:
             self._torch_side().check_index(index)
         region = select(info, index)
@@ -233,10 +235,8 @@ class Pickled:
         if options.framework == "torch":
             if self._has_wrappers or self._torch_side().on_meta:
                 return False
-        elif not isinstance(numpy_dtype(info.dtype), np.dtype):
+        elif not fits_numpy(info):
             return False
-        if 0 in info.shape:
-            return False  # not each shape of an empty tensor is one of NumPy's
         smaller = span(info) * item_bytes(info.dtype) < info.storage_nbytes
         return smaller and self.core.place(info.node)[1]
 
@@ -268,11 +268,7 @@ class Pickled:
             memory = memory_of(result, info._replace(shape=shape))
             assert memory is not None
             return memory, result
-        try:
-            array = np.empty(shape, numpy_dtype(info.dtype))
-        except ValueError as e:  # no elements, and dimensions whose product fits no number
-            text = "NumPy has no arrays of this shape: get_tensor() gives a RawTensor"
-            raise LimitError(text) from e
+        array = np.empty(shape, numpy_dtype(info.dtype))
         return array.view(f"V{array.dtype.itemsize}"), array
 
     def _flipped(self, info: TensorInfo, value: Any) -> Any:
