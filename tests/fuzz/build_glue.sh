@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds OUTDIR/fuzz_glue, and OUTDIR/glue_seeds to start from. See fuzz_glue.c.
+# Builds OUTDIR/glue, the fuzzer of fuzz_glue.c.
 #   [PYTHON=python3] [CC=clang] build_glue.sh OUTDIR
 # PYTHON has NumPy and ml_dtypes, and a libpython to link with.
 set -euo pipefail
@@ -38,10 +38,7 @@ printf '%s\n' "$root"/csrc/core/*.c "$root"/csrc/py/*.c |
     xargs -P "$(nproc)" -I{} bash -ec 'compile {}'
 
 "${CC:-clang}" $flags -DFUZZ_PYTHON="\"$python\"" -DFUZZ_FOLDER="\"$here\"" \
-    -fsanitize=fuzzer "$here/fuzz_glue.c" "$objects"/*.o -o "$out/fuzz_glue" \
+    -fsanitize=fuzzer "$here/fuzz_glue.c" "$objects"/*.o -o "$out/glue" \
     -Wl,--export-dynamic $libraries $(pkg-config --libs libzip zlib libdeflate)
 
 rm -rf "$objects"
-rm -rf "$out/glue_seeds"
-PYTHONPATH=$root/python "$python" "$here/glue.py" "$out/glue_seeds"
-echo "$out/fuzz_glue $out/glue_seeds"

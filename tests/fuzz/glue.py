@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fuzz_glue does with one input, and the inputs that it starts from.
-
-    python glue.py FOLDER      writes the inputs to start from
+"""What fuzz_glue does with one input.
 
 The last byte of an input says what is done with the bytes before it, so a file and one more byte
 is an input. Allowed are the exceptions of ptio's tree and MemoryError.
@@ -247,24 +245,3 @@ def _bytes_of(storage):
     if flat.nbytes != storage.nbytes:
         raise AssertionError(f"{flat.nbytes} bytes of a storage of {storage.nbytes}")
     return flat
-
-
-# --- what it starts from -------------------------------------------------------------------
-
-
-def write_seeds(folder):
-    """Every hostile file and many good ones of at most 16 KiB, in all the ways."""
-    sys.path.insert(0, str(_ROOT / "tests"))
-    import glue_seeds
-
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    ways = [LOAD << 3, OPEN << 3 | INERT, SAVE << 3 | MAPPED | INERT, SALVAGE << 3 | VERIFY]
-    ways += [LOAD_BYTES << 3 | INERT | MAPPED, CHECK << 3, SCAN << 3, LISTS << 3 | MAPPED]
-    for number, (name, data) in enumerate(glue_seeds.files()):
-        for way in (ways[number % len(ways)], ways[(number + 3) % len(ways)]):
-            (folder / f"{name}-{way:02x}").write_bytes(data + bytes([way]))
-
-
-if __name__ == "__main__":
-    write_seeds(sys.argv[1])

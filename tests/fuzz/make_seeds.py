@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import attacks
-from support import checkpoints, legacy_files, tar_files, zip_files
+from support import checkpoints, legacy_files, small_files, tar_files, zip_files
 from support.checkpoints import Tensor, tensor
 
 LARGEST = 12000
@@ -97,6 +97,7 @@ def files():
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             yield tar_files.save(obj)  # torch 0.1 did not have every dtype
     yield from torch_files()
+    yield from small_files.all_files().values()
     for attack in attacks.load_all():
         for _, data in attack.files():
             yield data
@@ -143,11 +144,13 @@ def members_of_tar(data):
 
 def inputs():
     """(target, bytes)"""
-    for data in files():
+    for number, data in enumerate(files()):
         if len(data) > LARGEST:
             continue
         zipped, tar = data[:4] == b"PK\3\4", data[257:262] == b"ustar"
         yield "file", data
+        for way in (number % 64, (7 * number + 3) % 64):
+            yield "glue", data + bytes([way])
         if zipped:
             yield "zip_index", data
             yield "salvage", data
