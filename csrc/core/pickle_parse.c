@@ -41,15 +41,17 @@ static inline ptio_status op_binint2(ptio_machine *m) {
 
 static ptio_status push_long(ptio_machine *m, uint64_t size) {
     PTIO_TRY(machine_need(m, size));
+    PTIO_CHECK(size <= 1024, "P16.size", m->err, LIMIT, MACHINE_OFFSET(m),
+               "an integer of %llu bytes, at most 1024 are read", (unsigned long long)size);
     const uint8_t *bytes = m->at;
     m->at += size;
+    /* One number, one kind of node: bytes beyond its sign are not part of it. */
+    while (size > 8 && bytes[size - 1] == (bytes[size - 2] & 0x80 ? 0xFF : 0)) size--;
     if (size <= 8) {
         uint64_t value = size > 0 && bytes[size - 1] & 0x80 ? UINT64_MAX : 0;
         for (uint64_t i = size; i > 0; i--) value = value << 8 | bytes[i - 1];
         return push_integer(m, (int64_t)value);
     }
-    PTIO_CHECK(size <= 1024, "P16.size", m->err, LIMIT, MACHINE_OFFSET(m),
-               "an integer of %llu bytes, at most 1024 are read", (unsigned long long)size);
     return ptio_machine_push_text(m, PTIO_N_BIG_INT, (uint64_t)(bytes - m->start), size);
 }
 

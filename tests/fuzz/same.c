@@ -59,36 +59,25 @@ static bool same_children(comparison *c, ptio_ref a, ptio_ref b) {
     return child_a == child_b;
 }
 
-static bool is_int(const ptio_node *node) { return node->kind == PTIO_N_INT || node->kind == PTIO_N_BIG_INT; }
-
-/* Byte i of the two's complement of a number, which goes on for ever. */
-static uint8_t byte_of(const ptio_graph *g, const ptio_node *node, size_t i) {
-    if (node->kind == PTIO_N_INT) return (uint8_t)(node->integer >> 8 * (i < 8 ? i : 7) >> (i < 8 ? 0 : 7));
-    const uint8_t *bytes = ptio_text(g, node);
-    if (i < node->a) return bytes[i];
-    return node->a > 0 && bytes[node->a - 1] & 0x80 ? 0xFF : 0;
-}
-
-/* However many bytes each was said with. */
-static bool same_int(const comparison *c, const ptio_node *a, const ptio_node *b) {
-    size_t most = a->kind == PTIO_N_BIG_INT ? a->a : 0, other = b->kind == PTIO_N_BIG_INT ? b->a : 0;
-    if (other > most) most = other;
-    for (size_t i = 0; i <= most + 8; i++)
-        if (byte_of(&c->one->graph, a, i) != byte_of(&c->other->graph, b, i)) return false;
-    return true;
+static bool same_number(const ptio_node *a, const ptio_node *b) {
+    return a->kind == PTIO_N_FLOAT ? memcmp(&a->real, &b->real, sizeof a->real) == 0
+                                   : a->integer == b->integer;
 }
 
 static bool same_node(comparison *c, ptio_ref ref_a, ptio_ref ref_b) {
     const ptio_node *a = &c->one->graph.nodes[ref_a], *b = &c->other->graph.nodes[ref_b];
-    if (a->kind == PTIO_N_BIG_DECIMAL && is_int(b)) return true; /* was said in digits */
-    if (is_int(a) && is_int(b)) return same_int(c, a, b);
+    /* A long number may be said in digits or in bytes. */
+    bool decimal = a->kind == PTIO_N_BIG_DECIMAL;
+    if (decimal && (b->kind == PTIO_N_BIG_INT || b->kind == PTIO_N_INT)) return true;
     if (a->kind != b->kind) return false;
     switch (a->kind) {
-    case PTIO_N_FLOAT: return memcmp(&a->real, &b->real, sizeof a->real) == 0;
+    case PTIO_N_INT:
+    case PTIO_N_FLOAT: return same_number(a, b);
     case PTIO_N_STR:
     case PTIO_N_BYTES:
     case PTIO_N_BYTEARRAY:
     case PTIO_N_PY2_STR:
+    case PTIO_N_BIG_INT:
     case PTIO_N_BIG_DECIMAL: return same_text(c, a, b);
     case PTIO_N_DTYPE:
     case PTIO_N_NAMED:
