@@ -54,8 +54,9 @@ typedef struct {
     char kind;           /* as numpy.dtype.kind, '?' for bool */
     bool has_objects;
     bool structured;
-    bool subarray; /* only a field may have such a type */
-    bool in_use;   /* an array, a field or a scalar relies on it: no further BUILD */
+    bool subarray;   /* only a field may have such a type */
+    bool big_endian; /* order of its numbers and characters */
+    bool in_use;     /* an array, a field or a scalar relies on it: no further BUILD */
 } ptio_numpy_dtype;
 
 typedef enum {

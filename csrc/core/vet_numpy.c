@@ -64,6 +64,7 @@ ptio_status ptio_vet_numpy_dtype(ptio_vetting *v, ptio_ref ref, ptio_maker maker
     PTIO_TRY(ptio_arena_grow(&v->graph->arena, &items, &c->numpy_dtype_capacity, c->numpy_dtype_count + 1,
                              sizeof dtype, v->err));
     c->numpy_dtypes = items;
+    dtype.big_endian = c->big_endian != c->swap; /* this machine's */
     ptio_vet_made(v, ref, maker, arguments);
     vet_node(v, ref)->a = (uint32_t)c->numpy_dtype_count;
     c->numpy_dtypes[c->numpy_dtype_count++] = dtype;
@@ -271,6 +272,8 @@ ptio_status ptio_vet_build_numpy_dtype(ptio_vetting *v, ptio_ref target, ptio_re
     PTIO_TRY(check_layout(v, dtype, vet_item(v, tuple, 5), vet_item(v, tuple, 6)));
     PTIO_TRY(check_flags(v, dtype, vet_item(v, tuple, 7)));
     if (dated) PTIO_TRY(check_unit(v, vet_item(v, tuple, 8)));
+    if (ptio_vet_text_is(v, order, "<") || ptio_vet_text_is(v, order, ">"))
+        dtype->big_endian = ptio_vet_text_is(v, order, ">");
     dtype->in_use = true; /* one state is all that NumPy writes */
     return PTIO_OK;
 }
@@ -345,6 +348,18 @@ ptio_status ptio_vet_build_numpy_array(ptio_vetting *v, ptio_ref target, ptio_re
     return dtype.has_objects ? check_objects(v, items, data) : check_data(v, &dtype, items, data);
 }
 
+/* Four bytes a character. NumPy finds out only when it makes a str of them. */
+static ptio_status check_characters(ptio_vetting *v, const ptio_numpy_dtype *dtype, const ptio_node *data) {
+    const uint8_t *bytes = ptio_text(v->graph, data);
+    for (uint32_t at = 0; at + 4 <= data->a; at += 4) {
+        uint32_t code = ptio_le32(bytes + at);
+        if (dtype->big_endian) code = __builtin_bswap32(code);
+        VET_CHECK(v, code <= 0x10FFFF, "P8.numpy-text", PICKLE_MALFORMED,
+                  "a NumPy text with the character %#x, which there is not", code);
+    }
+    return PTIO_OK;
+}
+
 /* scalar(dtype, bytes) */
 ptio_status ptio_vet_numpy_scalar(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {
     const ptio_node *args = vet_node(v, arguments);
@@ -355,6 +370,7 @@ ptio_status ptio_vet_numpy_scalar(ptio_vetting *v, ptio_ref ref, ptio_maker make
         "P8.numpy-scalar", PICKLE_MALFORMED, "a NumPy scalar's data is %s",
         ptio_vet_kind_name(v, vet_item(v, args, 1)));
     PTIO_TRY(check_data(v, &dtype, 1, vet_item(v, args, 1)));
+    if (dtype.kind == 'U') PTIO_TRY(check_characters(v, &dtype, vet_node(v, vet_item(v, args, 1))));
     ptio_vet_made(v, ref, maker, arguments);
     if (dtype.kind == 'V') vet_node(v, ref)->flags = 0; /* numpy.void is writeable, so it has no hash */
     return PTIO_OK;

@@ -20,10 +20,6 @@ def may_refuse(case, oracle, error):
     if oracle == "torch":
         # With NumPy a device is a text; which ones there are, torch knows.
         return "names of devices" if _DEVICE.search(str(error)) else None
-    if isinstance(error, SystemError) and "PyUnicode_New" in str(error):
-        # A numpy.str_ of what is no code point: ptio builds only what the result needs, and would
-        # refuse it there.
-        return "a text of NumPy that nobody needs"
     old = any(case.stream[at] in _OLD_TEXT for at in boundaries(case.stream))
     if old and isinstance(error, UnicodeDecodeError):
         return "text of Python 2 that nobody needs as text"
