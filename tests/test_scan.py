@@ -11,7 +11,7 @@ import zipfile
 import attacks
 import ptio
 import pytest
-from ptio import _scan_file
+from ptio._scan.file import PickleScan
 from support import checkpoints, legacy_files, malicious_pickles, zip_files
 from support import pickle_asm as asm
 
@@ -338,13 +338,13 @@ def test_a_large_file_of_nothing(tmp_path):
 @pytest.mark.parametrize("size", [0, 100, 700])
 def test_a_file_that_shrinks_meanwhile(write, data, monkeypatch, size):
     path = write(data)
-    check = _scan_file.PickleScan._check
+    check = PickleScan._check
 
     def shrink(self, view):
         os.truncate(path, size)
         check(self, view)
 
-    monkeypatch.setattr(_scan_file.PickleScan, "_check", shrink)
+    monkeypatch.setattr(PickleScan, "_check", shrink)
     (found,) = ptio.scan(path).files
     assert not found.ok
 
@@ -354,7 +354,7 @@ def test_an_interrupt_ends_it(ptio_command, monkeypatch, write, data):
         raise KeyboardInterrupt
 
     path = write(data)
-    monkeypatch.setattr(_scan_file.PickleScan, "_check", interrupt)
+    monkeypatch.setattr(PickleScan, "_check", interrupt)
     assert ptio_command("scan", path)[0] == 130
 
 

@@ -13,7 +13,8 @@ import zipfile
 import zlib
 
 import pytest
-from ptio import _scan_names, scan
+from ptio import scan
+from ptio._scan import names
 from support import checkpoints, legacy_files, zip_files
 from support import pickle_asm as asm
 
@@ -57,16 +58,16 @@ def by_zipfile(**members):
 
 def test_it_knows_every_opcode_and_the_size_of_its_argument():
     for info in pickletools.opcodes:
-        code, counted = ord(info.code), [_scan_names._FIXED, _scan_names._SIZED, _scan_names._LINES]
+        code, counted = ord(info.code), [names._FIXED, names._SIZED, names._LINES]
         assert sum(code in table for table in counted) == 1, info.name
         if info.arg is None or info.arg.n >= 0:
-            assert _scan_names._FIXED[code] == (0 if info.arg is None else info.arg.n), info.name
+            assert names._FIXED[code] == (0 if info.arg is None else info.arg.n), info.name
         elif info.arg.n == pickletools.UP_TO_NEWLINE:
             lines = 2 if info.name in ("GLOBAL", "INST") else 1
-            assert _scan_names._LINES[code] == lines, info.name
+            assert names._LINES[code] == lines, info.name
         else:
             size = {-2: 1, -3: 4, -4: 4, -5: 8}[info.arg.n]
-            assert _scan_names._SIZED[code] == size, info.name
+            assert names._SIZED[code] == size, info.name
 
 
 def globals_by_pickle(data):
@@ -100,13 +101,13 @@ ESCAPED = b"S'o\\x73'\nVsyst\\u0065m\n\x93."
 )
 def test_it_sees_the_names_that_pickle_sees(data):
     expected = globals_by_pickle(data)
-    found = _scan_names.walk(data, _scan_names.Budget.for_file(len(data)))
+    found = names.walk(data, names.Budget.for_file(len(data)))
     assert [named.whole for named in found.names] == expected
 
 
 def test_it_stops_at_its_budget():
-    budget = _scan_names.Budget(opcodes=10, nbytes=0, places=0)
-    assert _scan_names.walk(b"N0" * 100 + BINARY, budget).names == []
+    budget = names.Budget(opcodes=10, nbytes=0, places=0)
+    assert names.walk(b"N0" * 100 + BINARY, budget).names == []
     assert budget.spent
 
 
@@ -190,7 +191,7 @@ def test_long_members_do_not_hide_others():
 
 def test_what_a_search_leaves_out_is_told(monkeypatch):
     small = classmethod(lambda cls, nbytes: cls(opcodes=10**6, nbytes=10**6, places=3))
-    monkeypatch.setattr(_scan_names.Budget, "for_file", small)
+    monkeypatch.setattr(names.Budget, "for_file", small)
     found = scanned(zip_files.write(sound())[:-30])
     assert any("pickles" in text for text in found.not_checked)
     more = [zip_files.Entry(b"archive/x%d" % i, BINARY) for i in range(9)]

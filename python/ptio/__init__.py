@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from ptio._repair import RepairReport, repair
     from ptio._report import Problem, VerifyReport
     from ptio._save import save
-    from ptio._scan import scan
-    from ptio._scan_report import FileScan, ScanReport
+    from ptio._scan import FileScan, ScanReport, scan
     from ptio._slim import SlimReport, slim
     from ptio._state_dict import load_state_dict
     from ptio._types import (
@@ -120,8 +119,8 @@ _LAZY = {
     "VerifyReport": "ptio._report",
     "save": "ptio._save",
     "scan": "ptio._scan",
-    "FileScan": "ptio._scan_report",
-    "ScanReport": "ptio._scan_report",
+    "FileScan": "ptio._scan",
+    "ScanReport": "ptio._scan",
     "slim": "ptio._slim",
     "SlimReport": "ptio._slim",
     "load_state_dict": "ptio._state_dict",

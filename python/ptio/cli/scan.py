@@ -12,7 +12,7 @@ from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
     from ptio._report import Problem
-    from ptio._scan_report import FileScan, ScanReport
+    from ptio._scan import FileScan, ScanReport
 
 _TEXT = 1000  # characters of a message
 

@@ -18,11 +18,11 @@ from ptio._errors import Error, ForbiddenError, LimitError, PickleFormatError
 from ptio._inspect import _description, _member, _summary, _unreferenced, _uses
 from ptio._names import joined
 from ptio._report import Problem
-from ptio._scan_findings import PACKED, Findings, Rules, is_allowed
-from ptio._scan_hidden import PICKLED, elsewhere, looks_like
-from ptio._scan_leftovers import unclaimed
-from ptio._scan_names import Budget, walk
-from ptio._scan_report import FileScan, ScannedGlobal
+from ptio._scan.findings import PACKED, Findings, Rules, is_allowed
+from ptio._scan.hidden import PICKLED, elsewhere, looks_like
+from ptio._scan.leftovers import unclaimed
+from ptio._scan.names import Budget, walk
+from ptio._scan.report import FileScan, ScannedGlobal
 from ptio._text import count, printable, size
 
 _ARCHIVES = ("TORCHSCRIPT", "TORCH_PACKAGE", "TORCH_EXPORT")

@@ -15,10 +15,10 @@ from ptio._errors import Error
 from ptio._limits import Limits
 from ptio._progress import Progress, reporting
 from ptio._report import Problem
-from ptio._scan_dcp import METADATA, DistributedFiles
-from ptio._scan_file import scan_source
-from ptio._scan_findings import Rules
-from ptio._scan_report import FileScan, ScanReport
+from ptio._scan.dcp import METADATA, DistributedFiles
+from ptio._scan.file import scan_source
+from ptio._scan.findings import Rules
+from ptio._scan.report import FileScan, ScanReport
 from ptio._source import display_path, is_path, open_source
 
 # Who has such a name says that it is a checkpoint.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from ptio import _core
 from ptio._inspect import _uses
-from ptio._scan_names import Budget, Named, verdicts
-from ptio._scan_places import Found, in_archive, in_file, inside, may_be_archive
+from ptio._scan.names import Budget, Named, verdicts
+from ptio._scan.places import Found, in_archive, in_file, inside, may_be_archive
 from ptio._text import printable
 
 PICKLED = ("zip", "legacy", "tar", "pickle")

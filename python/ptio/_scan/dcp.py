@@ -23,9 +23,9 @@ from ptio._containers._distributed_metadata import (
 from ptio._containers._siblings import Siblings
 from ptio._errors import Error
 from ptio._report import Problem
-from ptio._scan_file import PickleScan, scan_source
-from ptio._scan_findings import Findings, Rules
-from ptio._scan_report import FileScan
+from ptio._scan.file import PickleScan, scan_source
+from ptio._scan.findings import Findings, Rules
+from ptio._scan.report import FileScan
 from ptio._source import open_source
 
 METADATA = ".metadata"

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 from ptio import _core
-from ptio._scan_leftovers import clipped
-from ptio._scan_names import Budget, Named, Walk, walk
+from ptio._scan.leftovers import clipped
+from ptio._scan.names import Budget, Named, Walk, walk
 
 _WINDOW = 1 << 20
 _LOCAL = b"PK\3\4"

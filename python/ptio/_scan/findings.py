@@ -10,8 +10,8 @@ from ptio._containers import Options
 from ptio._errors import Error
 from ptio._limits import Limits
 from ptio._report import Problem
-from ptio._scan_names import Named, verdicts
-from ptio._scan_report import Checksums, FileScan, ScannedGlobal, Unreferenced
+from ptio._scan.names import Named, verdicts
+from ptio._scan.report import Checksums, FileScan, ScannedGlobal, Unreferenced
 from ptio._text import printable, size
 
 PACKED = ("a 7z archive", "a rar archive", "a zstd file", "an lz4 file")  # never unpacked
