@@ -4,9 +4,9 @@
  * means is in vet_tensor.c, vet_plain.c and vet_numpy.c.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "memory.h"
+#include "name_counts.h"
 #include "pickle_parse.h"
 #include "vet.h"
 
@@ -99,10 +99,10 @@ void ptio_vet_not_ours(ptio_vetting *v, ptio_ref ref, ptio_ref code) {
 
 /* --- globals (P7) -------------------------------------------------------------------- */
 
-static bool is_allowed_by_caller(const ptio_checkpoint_options *options, const uint8_t *module,
-                                 size_t module_size, const uint8_t *name, size_t name_size) {
-    for (size_t i = 0; i < options->allow_count; i++) {
-        const char *entry = options->allow[i];
+bool ptio_is_allowed(const char *const *allow, size_t allow_count, const uint8_t *module, size_t module_size,
+                     const uint8_t *name, size_t name_size) {
+    for (size_t i = 0; i < allow_count; i++) {
+        const char *entry = allow[i];
         size_t size = strlen(entry);
         bool whole = size == module_size + 1 + name_size && memcmp(entry, module, module_size) == 0 &&
                      entry[module_size] == '.' && memcmp(entry + module_size + 1, name, name_size) == 0;
@@ -119,7 +119,8 @@ static ptio_judgement judge_by_table(const ptio_checkpoint_options *options, uin
                                      size_t name_size) {
     if (global != PTIO_NO_GLOBAL)
         return ptio_global_get(global)->role == PTIO_ROLE_INERT ? PTIO_AS_DATA : PTIO_OURS;
-    bool data = options->inert || is_allowed_by_caller(options, module, module_size, name, name_size);
+    bool data = options->inert ||
+                ptio_is_allowed(options->allow, options->allow_count, module, module_size, name, name_size);
     return data ? PTIO_AS_DATA : PTIO_REFUSED;
 }
 
@@ -140,52 +141,15 @@ static void resolve(ptio_node *node, uint32_t global) {
     node->sub = known->role == PTIO_ROLE_DTYPE ? known->value : (uint16_t)global;
 }
 
-/* The parser has seen to it that no name is long (P7): comparing many is cheap. */
-static int compare_text(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) {
-    if (a_size != b_size) return a_size < b_size ? -1 : 1;
-    return memcmp(a, b, a_size);
-}
-
-typedef struct {
-    const ptio_graph *graph;
-    ptio_global_use use;
-} named_use;
-
-static int compare_uses(const void *a, const void *b) {
-    const named_use *x = a, *y = b;
-    const uint8_t *modules[2], *names[2];
-    size_t module_sizes[2], name_sizes[2];
-    ptio_global_name(x->graph, x->use.node, &modules[0], &module_sizes[0], &names[0], &name_sizes[0]);
-    ptio_global_name(y->graph, y->use.node, &modules[1], &module_sizes[1], &names[1], &name_sizes[1]);
-    int order = compare_text(names[0], name_sizes[0], names[1], name_sizes[1]);
-    if (order == 0) order = compare_text(modules[0], module_sizes[0], modules[1], module_sizes[1]);
-    return order;
-}
-
-static int compare_with_offset(const void *a, const void *b) {
-    const named_use *x = a, *y = b;
-    int order = compare_uses(a, b);
-    return order != 0 ? order : (x->use.offset > y->use.offset) - (x->use.offset < y->use.offset);
-}
-
-static int compare_offsets(const void *a, const void *b) {
-    const ptio_global_use *x = a, *y = b;
-    return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
 /* Each name once, where it comes first. */
 static ptio_status keep_first_uses(ptio_checkpoint *c, ptio_error *err) {
-    size_t kept = 0, count = c->forbidden_count;
-    if (count < 2) return PTIO_OK;
-    named_use *uses = ptio_alloc(count, sizeof *uses);
-    if (uses == NULL) return ptio_no_memory(err);
-    for (size_t i = 0; i < count; i++) uses[i] = (named_use){&c->graph, c->forbidden[i]};
-    qsort(uses, count, sizeof *uses, compare_with_offset);
-    for (size_t i = 0; i < count; i++)
-        if (i == 0 || compare_uses(&uses[i - 1], &uses[i]) != 0) c->forbidden[kept++] = uses[i].use;
-    c->forbidden_count = kept;
-    qsort(c->forbidden, kept, sizeof *c->forbidden, compare_offsets);
-    ptio_free(uses);
+    ptio_counted_name *names;
+    size_t count;
+    if (c->forbidden_count < 2) return PTIO_OK;
+    PTIO_TRY(ptio_count_names(&c->graph, c->forbidden, c->forbidden_count, &names, &count, err));
+    for (size_t i = 0; i < count; i++) c->forbidden[i] = names[i].first;
+    c->forbidden_count = count;
+    ptio_free(names);
     return PTIO_OK;
 }
 

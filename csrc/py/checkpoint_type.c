@@ -268,9 +268,20 @@ static PyObject *checkpoint_tensors(ptio_checkpoint_object *self, PyObject *args
                              self->path);
 }
 
-static PyObject *checkpoint_globals(ptio_checkpoint_object *self, PyObject *unused) {
-    (void)unused;
-    return ptio_list_globals(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, &self->limits);
+static PyObject *checkpoint_globals(ptio_checkpoint_object *self, PyObject *args) {
+    PyObject *allow, *found = NULL;
+    ptio_global_rules rules;
+    const char **names = NULL;
+    if (!PyArg_ParseTuple(args, "O!nn:globals", &PyTuple_Type, &allow, &rules.most_unknown,
+                          &rules.most_others))
+        return NULL;
+    if (read_allow(allow, &names, &rules.allow_count) == 0) {
+        rules.allow = names;
+        found =
+            ptio_list_globals(ptio_state_of_type(Py_TYPE(self)), &self->checkpoint, &self->limits, &rules);
+    }
+    PyMem_Free(names);
+    return found;
 }
 
 static PyObject *checkpoint_leaves(ptio_checkpoint_object *self, PyObject *args) {
@@ -384,8 +395,9 @@ static PyMethodDef checkpoint_methods[] = {
      PyDoc_STR("locate($self)\n--\n\nFinds the offsets of all members.")},
     {"second_opinion", (PyCFunction)ptio_checkpoint_second_opinion, METH_NOARGS,
      PyDoc_STR("second_opinion($self)\n--\n\nRaises what libzip sees otherwise in the archive.")},
-    {"globals", (PyCFunction)checkpoint_globals, METH_NOARGS,
-     PyDoc_STR("globals($self)\n--\n\nClasses and functions that the pickle names.")},
+    {"globals", (PyCFunction)checkpoint_globals, METH_VARARGS,
+     PyDoc_STR("globals($self, allow, most_unknown, most_others, /)\n--\n\n"
+               "Classes and functions that the pickle names, each once.")},
     {"leaves", (PyCFunction)checkpoint_leaves, METH_VARARGS,
      PyDoc_STR("leaves($self, limit)\n--\n\nThe first values that are no tensors, with their paths.")},
     {NULL}};

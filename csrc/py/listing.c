@@ -6,6 +6,7 @@
 #include "module.h"
 
 #include "../core/leaf_walk.h"
+#include "../core/name_counts.h"
 
 /* Calls a named tuple type with arguments that Py_BuildValue made (or NULL);
  * appends the result. Steals arguments. */
@@ -423,53 +424,64 @@ const ptio_values ptio_info_values = {info_of, info_of, numpy_dtype, numpy_globa
 
 /* --- globals ------------------------------------------------------------------------------------ */
 
-/* One object for all texts that are the same: a pickle may name one thing a million times. */
-static PyObject *shared_text(PyObject *texts, const uint8_t *text, size_t size) {
-    PyObject *made = ptio_shown_text(text, size);
-    PyObject *known = made == NULL ? NULL : Py_XNewRef(PyDict_SetDefault(texts, made, made));
-    Py_XDECREF(made);
-    return known;
+static PyObject *global_row(const ptio_graph *graph, const ptio_counted_name *counted, const char *verdict) {
+    const uint8_t *module, *name;
+    size_t module_size, name_size;
+    ptio_global_name(graph, counted->first.node, &module, &module_size, &name, &name_size);
+    return Py_BuildValue("NNsKK", ptio_shown_text(module, module_size), ptio_shown_text(name, name_size),
+                         verdict, (unsigned long long)counted->count,
+                         (unsigned long long)counted->first.offset);
+}
+
+static const char *verdict_of(const ptio_graph *graph, ptio_ref node, const ptio_global_rules *rules) {
+    const uint8_t *module, *name;
+    size_t module_size, name_size;
+    ptio_global_name(graph, node, &module, &module_size, &name, &name_size);
+    uint32_t global = ptio_global_find(module, module_size, name, name_size);
+    if (global != PTIO_NO_GLOBAL)
+        return ptio_global_get(global)->role == PTIO_ROLE_INERT ? "data" : "allowed";
+    bool data = ptio_is_allowed(rules->allow, rules->allow_count, module, module_size, name, name_size);
+    return data ? "data" : "unknown";
+}
+
+static PyObject *global_rows(const ptio_graph *graph, const ptio_counted_name *names, size_t count,
+                             const ptio_global_rules *rules) {
+    Py_ssize_t seen[2] = {0, 0}, most[2] = {rules->most_unknown, rules->most_others};
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        const char *verdict = verdict_of(graph, names[i].first.node, rules);
+        int kind = strcmp(verdict, "unknown") != 0;
+        if (seen[kind]++ >= most[kind]) continue;
+        PyObject *row = global_row(graph, &names[i], verdict);
+        if (row == NULL || PyList_Append(list, row) < 0) Py_CLEAR(list);
+        Py_XDECREF(row);
+    }
+    for (int kind = 0; kind < 2; kind++) seen[kind] -= Py_MIN(seen[kind], most[kind]);
+    return list == NULL ? NULL : Py_BuildValue("Nnn", list, seen[0], seen[1]);
 }
 
 /* Reads the pickle once more, as far as it goes: a broken one has named something, too. */
-PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const ptio_limits *limits) {
+PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const ptio_limits *limits,
+                            const ptio_global_rules *rules) {
     ptio_parse_options options = {.max_nodes = limits->objects,
                                   .max_bytes = ptio_limit_for_file(limits->object_bytes, c->file_size),
                                   .old_calls = true,
                                   .new_calls = true};
-    ptio_graph graph;
+    ptio_graph graph = {0};
+    ptio_counted_name *names = NULL;
+    PyObject *found = NULL;
+    size_t count = 0;
     ptio_error err = {0};
     ptio_status status;
-    PyObject *texts, *list = PyList_New(0);
-    if (c->pickle == NULL || list == NULL) return list;
+    if (c->pickle == NULL) return Py_BuildValue("[]ii", 0, 0);
     Py_BEGIN_ALLOW_THREADS status = ptio_pickle_parse(c->pickle, c->pickle_size, &options, &graph, &err);
-    Py_END_ALLOW_THREADS if (status == PTIO_E_NO_MEMORY) {
-        ptio_graph_free(&graph);
-        Py_DECREF(list);
-        ptio_raise(state, &err, NULL, NULL);
-        return NULL;
-    }
-    texts = PyDict_New();
-    if (texts == NULL) Py_CLEAR(list);
-    for (size_t i = 0; list != NULL && i < graph.global_count; i++) {
-        const uint8_t *module, *name;
-        size_t module_size, name_size;
-        ptio_global_name(&graph, graph.globals[i].node, &module, &module_size, &name, &name_size);
-        uint32_t global = ptio_global_find(module, module_size, name, name_size);
-        bool known = global != PTIO_NO_GLOBAL;
-        bool data = known && ptio_global_get(global)->role == PTIO_ROLE_INERT;
-        PyObject *row =
-            Py_BuildValue("NNKN", shared_text(texts, module, module_size),
-                          shared_text(texts, name, name_size), (unsigned long long)graph.globals[i].offset,
-                          PyUnicode_InternFromString(data    ? "data"
-                                                     : known ? "allowed"
-                                                             : "unknown"));
-        if (row == NULL || PyList_Append(list, row) < 0) Py_CLEAR(list);
-        Py_XDECREF(row);
-    }
-    Py_XDECREF(texts);
+    if (status != PTIO_E_NO_MEMORY)
+        status = ptio_count_names(&graph, graph.globals, graph.global_count, &names, &count, &err);
+    Py_END_ALLOW_THREADS if (status == PTIO_OK) found = global_rows(&graph, names, count, rules);
+    else ptio_raise(state, &err, NULL, NULL);
+    ptio_free(names);
     ptio_graph_free(&graph);
-    return list;
+    return found;
 }
 
 /* --- findings ---------------------------------------------------------------------------------- */

@@ -193,9 +193,18 @@ PyObject *ptio_list_tensors(ptio_state *state, const ptio_checkpoint *checkpoint
 /* The first `limit` leaves that are no tensors: [(path, value)]. */
 PyObject *ptio_list_leaves(ptio_state *state, const ptio_checkpoint *checkpoint, Py_ssize_t limit,
                            const ptio_limits *limits, PyObject *path);
-/* What the pickle names, in stream order, also where opening has failed: [(module, name, offset,
- * "allowed", "data" or "unknown")]. */
-PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *checkpoint, const ptio_limits *limits);
+/* Whose names are no surprise, and how many names become rows. */
+typedef struct {
+    const char *const *allow; /* as ptio_checkpoint_options has it */
+    size_t allow_count;
+    Py_ssize_t most_unknown, most_others;
+} ptio_global_rules;
+
+/* What the pickle names, each once and in the order of its first use, also where opening has failed:
+ * ([(module, name, "allowed", "data" or "unknown", count, offset)], unknown and other names that are
+ * left out). */
+PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *checkpoint, const ptio_limits *limits,
+                            const ptio_global_rules *rules);
 PyObject *ptio_list_findings(ptio_state *state, const ptio_checkpoint *checkpoint,
                              const ptio_record_verdict *verdicts);
 

@@ -121,9 +121,16 @@ class Checkpoint:
     def read_member(self, name: str, limit: int, /) -> bytes: ...
     def globals(
         self,
-    ) -> list[
-        tuple[str, str, int, str]
-    ]: ...  # module, name, offset, "allowed" | "data" | "unknown"
+        allow: tuple[str, ...],  # as for Checkpoint: names that are data
+        most_unknown: int,  # names that are told
+        most_others: int,
+        /,
+    ) -> tuple[
+        # module, name, "allowed" | "data" | "unknown", how often, offset of the first
+        list[tuple[str, str, str, int, int]],
+        int,  # unknown names that are left out
+        int,  # other names that are
+    ]: ...
     def records(self) -> list[Record]: ...
     def tensors(
         self, composites: bool, /

@@ -19,6 +19,7 @@ from ptio._text import count, printable, size
 from ptio._writers import Writer, written_by
 
 _SHOWN = 10
+_MOST_GLOBALS = 10_000  # that are told, of those that are unknown, and of others
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class Inspection:
         size: in bytes; of a directory, of its files.
         writer: what wrote it and with which settings, or None.
         members: of the archive.
-        globals: that the pickle names, in its order.
+        globals: that the pickle names, in its order: the first 10,000 that are unknown, and the
+            first 10,000 others.
+        more_globals: number of names that are not in `globals`.
         tensors: a summary, or None where there are none to be seen.
         unreferenced: members that no tensor needs and torch.save does not write.
         problems: what is wrong; empty for a sound file. Checksums of tensors are not looked at:
@@ -107,6 +110,7 @@ class Inspection:
     writer: Writer | None = None
     members: tuple[Member, ...] = ()
     globals: tuple[GlobalUse, ...] = ()
+    more_globals: int = 0
     tensors: TensorSummary | None = None
     unreferenced: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -128,7 +132,7 @@ class Inspection:
             ("written by", "" if self.writer is None else str(self.writer)),
             ("tensors", _tensors_text(self.tensors)),
             ("members", _members_text(self.members)),
-            ("globals", _globals_text(self.globals)),
+            ("globals", _globals_text(self.globals, self.more_globals)),
             ("not needed", _names_text(self.unreferenced)),
         ]
         lines += [f"  {label:<11} {text}" for label, text in rows if text]
@@ -186,6 +190,7 @@ class _File:
         core.locate()
         members = tuple(map(_member, core.records()))
         problems, hints = _problem(error, self._path)
+        uses, unknown, others = core.globals((), _MOST_GLOBALS, _MOST_GLOBALS)
         return Inspection(
             path=self._path,
             format=form,
@@ -193,7 +198,8 @@ class _File:
             size=self._source.size,
             writer=written_by(form, core, self._read),
             members=members,
-            globals=_uses(core.globals()),
+            globals=_uses(uses),
+            more_globals=unknown + others,
             tensors=_summary(tensors) if error is None else None,
             unreferenced=_unreferenced(form, members, core)
             if core.error is too_many is None
@@ -290,13 +296,11 @@ def _member(record: _core.Record) -> Member:
     )
 
 
-def _uses(found: Iterable[tuple[str, str, int, str]]) -> tuple[GlobalUse, ...]:
-    uses: dict[tuple[str, str], GlobalUse] = {}
-    for module, name, offset, verdict in found:
-        before = uses.get((module, name))
-        number, first = (1, offset) if before is None else (before.count + 1, before.offset)
-        uses[module, name] = GlobalUse(f"{module}.{name}", verdict, number, first)
-    return tuple(uses.values())
+def _uses(rows: Iterable[tuple[str, str, str, int, int]]) -> tuple[GlobalUse, ...]:
+    return tuple(
+        GlobalUse(f"{module}.{name}", verdict, times, offset)
+        for module, name, verdict, times, offset in rows
+    )
 
 
 def _summary(tensors: Sequence[_core.TensorInfo]) -> TensorSummary:
@@ -396,7 +400,7 @@ def _members_text(members: Sequence[Member]) -> str:
     return text
 
 
-def _globals_text(uses: Sequence[GlobalUse]) -> str:
+def _globals_text(uses: Sequence[GlobalUse], more: int) -> str:
     if not uses:
         return ""
     parts = []
@@ -405,6 +409,8 @@ def _globals_text(uses: Sequence[GlobalUse]) -> str:
         if names:
             shown = "" if verdict == "allowed" else f": {_names_text(names)}"
             parts.append(f"{len(names):,} {verdict}{shown}")
+    if more:
+        parts.append(f"{more:,} more")
     return "; ".join(parts)
 
 

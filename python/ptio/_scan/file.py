@@ -15,10 +15,10 @@ from ptio._containers._index import Index
 from ptio._containers._pickled import touched
 from ptio._containers._torchscript import ALWAYS
 from ptio._errors import Error, ForbiddenError, LimitError, PickleFormatError
-from ptio._inspect import _description, _member, _summary, _unreferenced, _uses
+from ptio._inspect import _description, _member, _summary, _unreferenced
 from ptio._names import joined
 from ptio._report import Problem
-from ptio._scan.findings import PACKED, Findings, Rules, is_allowed
+from ptio._scan.findings import PACKED, Findings, Rules
 from ptio._scan.hidden import PICKLED, elsewhere, looks_like
 from ptio._scan.leftovers import unclaimed
 from ptio._scan.names import Budget, walk
@@ -140,15 +140,7 @@ class PickleScan:
         view: _core.Checkpoint = core
         member = self._pickle_member(core, members)
         refused = self._found.refused
-        for use in _uses(core.globals()):
-            verdict = use.verdict
-            if verdict == "unknown":
-                verdict = "data" if is_allowed(use.name, options.allow) else "forbidden"
-            self._found.globals.append(
-                ScannedGlobal(use.name, verdict, use.count, use.offset, member)
-            )
-            if verdict == "forbidden":
-                self._found.refuse(use.name, member, use.offset)
+        left_out = self._found.take(core, member, options.allow)
         refused = self._found.refused - refused
         error = core.error
         if error is None:
@@ -162,7 +154,8 @@ class PickleScan:
             if view.error is not None and not isinstance(view.error, ForbiddenError):
                 assert isinstance(view.error, Error)
                 self._found.add_error(view.error, self._prefix)
-        if isinstance(view.error, (ForbiddenError, LimitError, PickleFormatError)):
+        broken = isinstance(view.error, (ForbiddenError, LimitError, PickleFormatError))
+        if broken and not left_out:  # following it would not get as far as the core did
             names = walk(core.pickle, self._budget).names if core.pickle_size else []
             self._found.add_names(names, member, options.allow)
         return view
@@ -171,8 +164,7 @@ class PickleScan:
         """An opcode, or a global of a pickle that comes before the one that is listed."""
         self._found.add_error(error, self._prefix)
         for name in error.globals:
-            use = ScannedGlobal(name, "forbidden", 1, error.offset or 0, member)
-            self._found.globals.append(use)
+            self._found.name(ScannedGlobal(name, "forbidden", 1, error.offset or 0, member))
 
     def _pickle_member(self, core: _core.Checkpoint, members: Any) -> str | None:
         wanted = "data.pkl" if members is None else members[0]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from ptio import _core
 from ptio._containers import Options
 from ptio._errors import Error
 from ptio._limits import Limits
@@ -16,6 +17,7 @@ from ptio._text import printable, size
 
 PACKED = ("a 7z archive", "a rar archive", "a zstd file", "an lz4 file")  # never unpacked
 _MOST_PROBLEMS = 1000  # forbidden names that get a line each
+_MOST_NAMES = 10_000  # that are told, of those that are forbidden, and of others
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Findings:
     wrong: int = 0
     not_computed: int = 0
     refused: int = 0
+    more_globals: int = 0
+    _room: dict[bool, int] = field(default_factory=lambda: {True: _MOST_NAMES, False: _MOST_NAMES})
     _listed: set[tuple[str | None, str]] = field(default_factory=set)  # of globals[:_last]
     _last: int = 0
 
@@ -62,6 +66,28 @@ class Findings:
         same = (problem.kind, problem.member, problem.offset)
         if not any((p.kind, p.member, p.offset) == same for p in self.problems[-100:]):
             self.problems.append(problem)
+
+    def name(self, use: ScannedGlobal) -> None:
+        """A name; those that are forbidden have room of their own in the report."""
+        forbidden = use.verdict == "forbidden"
+        if self._room[forbidden] > 0:
+            self._room[forbidden] -= 1
+            self.globals.append(use)
+        else:
+            self.more_globals += 1
+
+    def take(self, core: _core.Checkpoint, member: str | None, allow: Iterable[str]) -> bool:
+        """What a pickle names, as far as the core parses it; whether that is more than is told."""
+        rows, unknown, others = core.globals(tuple(allow), self._room[True], self._room[False])
+        for module, name, verdict, times, offset in rows:
+            verdict = "forbidden" if verdict == "unknown" else verdict
+            use = ScannedGlobal(f"{module}.{name}", verdict, times, offset, member)
+            self.name(use)
+            if verdict == "forbidden":
+                self.refuse(use.name, member, offset)
+        self.refused += unknown
+        self.more_globals += unknown + others
+        return unknown + others > 0
 
     def refuse(self, name: str, member: str | None, offset: int | None) -> None:
         """A forbidden name."""
@@ -84,7 +110,7 @@ class Findings:
                 uses[name] = ScannedGlobal(name, verdict, 1, named.offset, member)
         self._last = len(self.globals)
         for use in uses.values():
-            self.globals.append(use)
+            self.name(use)
             if use.verdict == "forbidden":
                 self.refuse(use.name, member, use.offset)
 
@@ -105,6 +131,7 @@ class Findings:
             words,
             nbytes,
             globals=tuple(self.globals),
+            more_globals=self.more_globals,
             unreferenced=tuple(self.unreferenced),
             checksums=Checksums(self.checked, self.wrong, self.not_computed),
             problems=tuple(self.problems),

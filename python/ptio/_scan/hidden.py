@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ptio import _core
-from ptio._inspect import _uses
 from ptio._scan.names import Budget, Named, verdicts
 from ptio._scan.places import Found, in_archive, in_file, inside, may_be_archive
 from ptio._text import printable
@@ -36,7 +35,7 @@ def unknown(names: list[Named]) -> list[Named]:
 def looks_like(source: _core.Source, core: _core.Checkpoint | None, budget: Budget) -> str:
     """What bytes are that nobody refers to, in words; `core`, if they are a checkpoint."""
     words = _core.sniff(source)[1]
-    names = [] if core is None else [use.name for use in _uses(core.globals())]
+    names = [] if core is None else _first_names(core)
     if not names:
         found = [n for *_, some in inside(source, budget) for n in unknown(some)]
         names = [n.whole for n in found]
@@ -45,6 +44,12 @@ def looks_like(source: _core.Source, core: _core.Checkpoint | None, budget: Budg
         return words + (f" that names {shown}" if shown else "")
     words = "" if words == "a file of no known kind" else words
     return f"{words + ', ' if words else ''}a pickle in it names {shown}" if shown else words
+
+
+def _first_names(core: _core.Checkpoint) -> list[str]:
+    """As many as are shown, and one more."""
+    rows, *_ = core.globals((), _SHOWN + 1, _SHOWN + 1)
+    return [f"{module}.{name}" for module, name, *_ in rows]
 
 
 def _shown(names: list[str]) -> str:

@@ -281,7 +281,8 @@ def verdicts(names: Sequence[Named]) -> list[str]:
         members=(b"".join([*parts, b"N."]), []),
         lenient=True,
     )
-    known = {n[:2]: row[3] for n, row in zip(plain, core.globals(), strict=False)}
+    rows, *_ = core.globals((), len(plain), len(plain))
+    known = {(module, name): verdict for module, name, verdict, *_ in rows}
     return [known.get(n[:2], "unknown") for n in names]
 
 

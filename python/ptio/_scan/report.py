@@ -70,7 +70,10 @@ class FileScan:
         description: what it is, in words.
         size: in bytes.
         skipped: why it was not scanned, or None.
-        globals: that its pickles name.
+        globals: that its pickles name: the first 10,000 that are forbidden, and the first 10,000
+            others.
+        more_globals: number of names that are not in `globals`; of a broken file some may count
+            twice. They are judged like all others.
         unreferenced: members and bytes that nothing refers to.
         checksums: of the members.
         problems: everything because of which `ptio.load` would refuse the file.
@@ -84,6 +87,7 @@ class FileScan:
     size: int = 0
     skipped: str | None = None
     globals: tuple[ScannedGlobal, ...] = ()
+    more_globals: int = 0
     unreferenced: tuple[Unreferenced, ...] = ()
     checksums: Checksums = Checksums()
     problems: tuple[Problem, ...] = ()
@@ -111,7 +115,7 @@ class FileScan:
         verdict = "ok" if self.ok else "FORBIDDEN" if self.forbidden else "cannot be loaded"
         lines = [f"{name}: {verdict} ({printable(self.description)}, {size(self.size)})"]
         lines += [f"  {problem}" for problem in self.problems]
-        lines += [f"  globals: {text}" for text in _globals_text(self.globals)]
+        lines += [f"  globals: {text}" for text in _globals_text(self.globals, self.more_globals)]
         told = [n for n in self.notes if n.kind == "UNREFERENCED" and " names " in n.message]
         others = [n for n in self.notes if n not in told[:_SHOWN]] if told else self.notes
         lines += [f"  note: {note}" for note in told[:_SHOWN]]
@@ -182,11 +186,12 @@ class ScanReport:
         return ", ".join(parts)
 
 
-def _globals_text(uses: Sequence[ScannedGlobal]) -> list[str]:
+def _globals_text(uses: Sequence[ScannedGlobal], more: int) -> list[str]:
     parts = []
     for verdict in ("allowed", "data", "forbidden"):
         names = list(dict.fromkeys(use.name for use in uses if use.verdict == verdict))
         shown = ", ".join(map(printable, names[:_SHOWN])) if verdict != "allowed" else ""
         shown += f" and {len(names) - _SHOWN:,} more" if shown and len(names) > _SHOWN else ""
         parts += [f"{len(names):,} {verdict}" + (f": {shown}" if shown else "")] if names else []
+    parts += [f"{more:,} more"] if more else []
     return ["; ".join(parts)] if parts else []
