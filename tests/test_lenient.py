@@ -24,7 +24,7 @@ def test_nothing_that_is_asked_ends_the_process(data):
             lambda: c.check(threads=1, progress=None),
             c.records,
             c.gaps,
-            c.globals,
+            lambda: c.globals(("a", "b.c"), 10, 10),
             lambda: c.tensors(True),
             lambda: c.leaves(10),
             c.second_opinion,

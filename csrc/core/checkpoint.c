@@ -269,6 +269,20 @@ ptio_status ptio_checkpoint_read_pickle(ptio_checkpoint *c, const ptio_checkpoin
     return name_record(c, c->pickle_record, ptio_checkpoint_parse(c, options, err), err);
 }
 
+void ptio_checkpoint_free_graph(ptio_checkpoint *c) {
+    ptio_graph_free(&c->graph);
+    ptio_free(c->forbidden);
+    c->declared = (ptio_declared){0};
+    c->storages = NULL;
+    c->tensors = NULL;
+    c->dims = NULL;
+    c->numpy_dtypes = NULL;
+    c->forbidden = NULL;
+    c->storage_count = c->storage_capacity = c->tensor_count = c->tensor_capacity = 0;
+    c->dim_count = c->dim_capacity = c->numpy_dtype_count = c->numpy_dtype_capacity = 0;
+    c->forbidden_count = c->forbidden_capacity = 0;
+}
+
 void ptio_checkpoint_free(ptio_checkpoint *c) {
     ptio_zip_index_free(&c->index);
     ptio_graph_free(&c->graph);

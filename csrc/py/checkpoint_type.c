@@ -99,6 +99,7 @@ static int keep_error(ptio_checkpoint_object *self) {
     if (base != NULL) {
         PyErr_NormalizeException(&type, &value, &traceback);
         self->error = Py_XNewRef(value);
+        ptio_checkpoint_free_graph(&self->checkpoint); /* it may be large, and nobody asks for it */
     }
     Py_XDECREF(base);
     Py_XDECREF(type);
