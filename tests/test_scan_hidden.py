@@ -168,7 +168,7 @@ def test_pickles_of_damaged_archives(name, packed, where):
     assert use.name == "os.system"
 
 
-@pytest.mark.parametrize("where", set(damaged(TENSOR)) - {"a second archive before"})
+@pytest.mark.parametrize("where", sorted(set(damaged(TENSOR)) - {"a second archive before"}))
 def test_damaged_archives_without_a_forbidden_name(where):
     assert status(damaged(TENSOR)[where]) == 2
     assert status(damaged(TENSOR, packed=True)[where]) == 2
