@@ -12,7 +12,7 @@ export PTIO_SANITIZE=1 PTIO_WERROR=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 echo "== C tests, leaks included"
-ASAN_OPTIONS=detect_leaks=1 tests/c/run.sh
+SANITIZE=1 ASAN_OPTIONS=detect_leaks=1 tests/c/run.sh
 
 echo "== build"
 rm -rf "$site"
