@@ -106,8 +106,12 @@ static void read_back(const content *c, const uint8_t *bytes, size_t size, bool 
     ptio_limits limits = PTIO_LIMITS_DEFAULT;
     ptio_record_verdict *verdicts = NULL;
     ptio_source_borrow(bytes, size, &source);
-    REQUIRE(ptio_zip_index_read(&source, &limits, &index, &err) == PTIO_OK);
-    REQUIRE(index.count == c->count);
+    ptio_status status = ptio_zip_index_read(&source, &limits, &index, &err);
+    /* A payload may hold what passes for an end record: then there are two, which nobody reads. */
+    if (status != PTIO_OK && strcmp(err.check, "Z2.unique") == 0 &&
+        memmem(bytes, size - 22, "PK\5\6", 4) != NULL)
+        return;
+    REQUIRE(status == PTIO_OK && index.count == c->count);
     REQUIRE(ptio_records_verify(&source, &index, &limits, &fuzz_reading, &verdicts, &err) == PTIO_OK);
     for (uint32_t i = 0; i < c->count; i++) {
         const ptio_record *r = &index.records[i];
