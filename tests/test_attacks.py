@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), rea
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """(file, mode) -> what happened."""
-    return running.run_all(tmp_path_factory.mktemp("attacks"), child.MODES, child.__file__)
+    return running.run_once(tmp_path_factory, child.MODES, child.__file__)
 
 
 def _names(attack):

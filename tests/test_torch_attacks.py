@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), rea
 @pytest.fixture(scope="module")
 def results(torch, tmp_path_factory):
     """(file, mode) -> what happened."""
-    return running.run_all(tmp_path_factory.mktemp("attacks"), MODES, CHILD)
+    return running.run_once(tmp_path_factory, MODES, CHILD)
 
 
 def _ends_as_it_must(attack, told, mode):
