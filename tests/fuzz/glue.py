@@ -154,7 +154,12 @@ def _lists(f, options):
 
     mmap = options.get("mmap", "auto")
     with open_checkpoint(f, mmap=mmap, limits=_LIMITS, lenient=True) as checkpoint:
-        checkpoint.globals(), checkpoint.records(), checkpoint.locate(), checkpoint.gaps()
+        (
+            checkpoint.globals((), 100, 100),
+            checkpoint.records(),
+            checkpoint.locate(),
+            checkpoint.gaps(),
+        )
         if checkpoint.error is not None:
             return
         infos = [*checkpoint.tensors(True), *checkpoint.tensors(False)]
