@@ -125,7 +125,7 @@ def _listings(name, handle):
     return {
         f"records of {name}": lambda: handle.records(),
         f"tensors of {name}": lambda: [handle.tensors(True), handle.tensors(False)],
-        f"globals of {name}": lambda: handle.globals(),
+        f"globals of {name}": lambda: handle.globals((), 100, 100),
         f"leaves of {name}": lambda: handle.leaves(100),
         f"tree of {name}": lambda: handle.build_tree({i.node: 1 for i in handle.tensors(True)}),
         f"check of {name}": lambda: handle.check(threads=1, progress=lambda done, total: None),
