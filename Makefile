@@ -5,8 +5,8 @@
 #   PTIO_TORCH_INDEX=URL    package index to take torch from (its CPU build is much smaller)
 #   REQUIRE_TORCH=1         fail where tests would be skipped because torch is missing
 #   PYTEST_ARGS="-k zip"    extra arguments for pytest
-#   TARGET=pickle TIME=60    what to fuzz (see tests/fuzz/README.md), for how many seconds
 #   PYTEST_WORKERS=1        processes that run the Python tests; as many as CPUs if not given
+#   TARGET=pickle TIME=60   what to fuzz (see tests/fuzz/README.md), for how many seconds
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,6 +15,8 @@ PYTEST_WORKERS ?= logical
 TARGET ?= all
 TIME ?= 10
 SANITIZER ?= address
+CASES ?= 100000
+LOOPS ?= 1000
 PYTEST_PARALLEL = -n $(PYTEST_WORKERS) --maxprocesses 8 --dist worksteal
 export PTIO_TORCH_INDEX REQUIRE_TORCH
 
@@ -23,7 +25,8 @@ PACKAGING := setup.py pyproject.toml
 C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-large ctest check-removal asan fuzz fuzz-replay lint bench dist clean coverage analyze
+.PHONY: help setup demo test test-large ctest coverage check-removal asan fuzz fuzz-replay
+.PHONY: differential sweep leaks lint analyze bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +61,15 @@ fuzz: $(VENV)/.clang $(VENV)/.built ## fuzz one target, or all: make fuzz TARGET
 fuzz-replay: $(VENV)/.clang $(VENV)/.built ## every stored fuzzing input once, under two sanitizers
 	$(PY) tests/fuzz/fuzz.py --sanitizer address replay
 	$(PY) tests/fuzz/fuzz.py --sanitizer memory replay
+
+differential: $(VENV)/.built $(VENV)/.tests ## pickles beside the unpicklers of Python and torch: CASES=100000
+	PYTHONPATH=tests $(PY) -m differential --cases $(CASES) --processes 2
+
+sweep: $(VENV)/.built $(VENV)/.tests ## every changed byte of small files: an hour; totals in tests/sweeps/log.tsv
+	cd tests && $(abspath $(PY)) -m sweeps
+
+leaks: $(VENV)/.built $(VENV)/.tests ## every hostile file many times over: LOOPS=1000
+	LOOPS=$(LOOPS) $(PY) tests/leaks/repeat.py
 
 lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sources
 	$(VENV)/bin/ruff check

@@ -198,16 +198,21 @@ def replay(target, program, work):
 # --- commands -----------------------------------------------------------------------------------
 
 
-def program_of(arguments, sanitizer, target):
+def build_all(arguments, sanitizer, targets):
+    """Builds those of the targets that are not there yet; returns the folder."""
     folder = arguments.work / sanitizer
-    program = folder / target
-    if program.exists() and not arguments.rebuild:
-        return program
-    if target == "glue":
+    wanted = [target for target in targets if arguments.rebuild or not (folder / target).exists()]
+    core = [target for target in wanted if target != "glue"]
+    if core:
+        build(sanitizer, folder, core)
+    if "glue" in wanted:
         run(HERE / "build_glue.sh", folder, env={**os.environ, "PYTHON": sys.executable})
-    else:
-        build(sanitizer, folder, [target])
-    return program
+    return folder
+
+
+def targets_of(sanitizer):
+    """Python is not built with MemorySanitizer."""
+    return TARGETS if sanitizer == "address" else CORE_TARGETS
 
 
 def main():
@@ -231,15 +236,16 @@ def main():
 
 
 def do_build(arguments):
-    build(arguments.sanitizer, arguments.work / arguments.sanitizer)
+    build_all(arguments, arguments.sanitizer, targets_of(arguments.sanitizer))
 
 
 def do_run(arguments):
-    targets = TARGETS if arguments.target == "all" else [arguments.target]
+    every = targets_of(arguments.sanitizer)
+    targets = every if arguments.target == "all" else [arguments.target]
+    folder = build_all(arguments, arguments.sanitizer, targets)
     failures = 0
     for target in targets:
-        program = program_of(arguments, arguments.sanitizer, target)
-        found = fuzz(target, program, arguments.work, arguments.seconds)
+        found = fuzz(target, folder / target, arguments.work, arguments.seconds)
         print(
             f"{target}: {found[0]:,} executions, {found[1]} edges, {found[2]} failures", flush=True
         )
@@ -258,8 +264,8 @@ def do_campaign(arguments):
         turn += 1
         target = campaign.furthest_behind(failing)
         sanitizer = "memory" if turn % 4 == 0 and target != "glue" else "address"
-        program = program_of(arguments, sanitizer, target)
-        found = fuzz(target, program, arguments.work, SLICE)
+        folder = build_all(arguments, sanitizer, [target])
+        found = fuzz(target, folder / target, arguments.work, SLICE)
         campaign.note(target, sanitizer, SLICE, *found)
         print(f"{target}, {sanitizer}: {found[0]:,} executions, {found[2]} failures", flush=True)
         if found[2]:
@@ -268,9 +274,9 @@ def do_campaign(arguments):
 
 
 def do_replay(arguments):
-    do_build(arguments)
-    programs = arguments.work / arguments.sanitizer
-    fine = [replay(target, programs / target, arguments.work) for target in CORE_TARGETS]
+    targets = targets_of(arguments.sanitizer)
+    folder = build_all(arguments, arguments.sanitizer, targets)
+    fine = [replay(target, folder / target, arguments.work) for target in targets]
     return not all(fine)
 
 
@@ -279,26 +285,24 @@ def do_totals(_):
 
 
 def do_store(arguments):
+    found, reduced = arguments.work / "corpus", arguments.work / "reduced"
+    shutil.rmtree(reduced, ignore_errors=True)
+    folder = build_all(arguments, "address", TARGETS)
     for target in TARGETS:
-        found, reduced = arguments.work / "corpus" / target, arguments.work / "reduced" / target
-        if not found.exists():
+        if not (found / target).exists():
             continue
-        shutil.rmtree(reduced, ignore_errors=True)
-        reduced.mkdir(parents=True)
-        program = program_of(arguments, "address", target)
-        run(
-            program,
+        (reduced / target).mkdir(parents=True)
+        command = [
+            folder / target,
             "-merge=1",
             *limits_of(target),
-            reduced,
-            found,
-            env=environment(arguments.work),
-            stderr=subprocess.DEVNULL,
-        )
-        pack(target, reduced)
-        print(
-            f"{target}: {len(list(found.iterdir()))} inputs, {len(list(reduced.iterdir()))} stored"
-        )
+            reduced / target,
+            found / target,
+        ]
+        run(*command, env=environment(arguments.work), stderr=subprocess.DEVNULL)
+        pack(target, reduced / target)
+        before, after = (len(list((kind / target).iterdir())) for kind in (found, reduced))
+        print(f"{target}: {before} inputs, {after} stored")
 
 
 if __name__ == "__main__":
