@@ -14,6 +14,7 @@ import pathlib
 import sys
 import time
 
+import numpy as np
 import ptio
 from ptio.cli import main
 
@@ -27,9 +28,8 @@ events = path_now = None
 def read_all(path, options):
     with ptio.open(path, **options) as ckpt:
         for name in list(ckpt.keys())[:1000]:
-            info = ckpt.info(name)
-            ckpt.get(name)
-            if info.shape and info.kind != "sparse":
+            value = ckpt.get(name)
+            if isinstance(value, np.ndarray) and value.ndim:
                 ckpt.get_slice(name)[:1]
         ckpt.load()
 
@@ -61,6 +61,8 @@ MODES = {
     "inspect": lambda path, options: ptio.inspect(path),
     "command": run_command,
 }
+if os.environ.get("PTIO_SANITIZE"):
+    del MODES["command"]  # Python above the handle, which takes long there
 VERBS = [["ls"], ["tree", "--values"], ["inspect"], ["verify"], ["scan"]]
 
 
