@@ -3,6 +3,7 @@
 
 import io
 import pathlib
+import zipfile
 
 import ptio
 import pytest
@@ -98,6 +99,60 @@ def test_a_forbidden_name_behind_many_that_are_allowed_is_told(ending):
         assert len(with_verdict(found, "data")) == MOST
         assert found.more_globals == 7
         assert any("os.system" in problem.message for problem in found.problems)
+
+
+STOPS_THE_CORE = b"Q"  # BINPERSID of what is no tuple: the core stops, other readers go on
+
+
+@pytest.mark.parametrize("distinct", [False, True])
+def test_a_forbidden_name_behind_what_is_broken_and_many_others_is_told(distinct):
+    often = names(0, MOST + 7) if distinct else names(0, 1) * (MOST + 7)
+    pickled = program(b"K\1" + STOPS_THE_CORE, often, asm.global_("os", "system"), b"0", b"\xff")
+    found = scan(checkpoints.archive(pickled), allow=["a"])
+    assert [use.name for use in with_verdict(found, "forbidden")] == ["os.system"]
+    assert not any("broken pickle" in text for text in found.not_checked)
+
+
+def test_more_than_can_be_followed_is_said():
+    pickled = program(b"K\1" + STOPS_THE_CORE, b"N0" * 150_000)
+    found = scan(checkpoints.archive(pickled))
+    assert any("all that the broken pickle names" in text for text in found.not_checked)
+
+
+def compressed(pickled):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", pickled)
+    return file.getvalue()
+
+
+BOMBS = {
+    "one name": lambda: b"\x80\2(" + b"cm\nn\n" * 1_000_000 + b"l.",
+    "lists": lambda: b"\x80\2(" + b"]" * 5_000_000 + b"l.",
+    "one value": lambda: b"\x80\2(" + b"N" * 58_000_000 + b"l.",
+    "numbers": lambda: b"\x80\4" + b"N\x94" * 16_000_000 + b".",
+}
+
+
+@children.unless_sanitized
+@pytest.mark.parametrize("mode", ["mapped", "inert", "scan"])
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_compressed_pickle_takes_no_more_than_a_plain_one(write, kind, mode):
+    path, warm = write(compressed(BOMBS[kind]()), "bomb.pt"), write(compressed(b"Q."), "warm.pt")
+    told = children.run(MEASURE, pathlib.Path(__file__).parent, mode, warm, path)
+    assert told["rss"] <= 64 * MIB + 32 * path.stat().st_size
+    assert (told["error"] == "LimitError") == (mode != "scan")
+    if mode != "scan":
+        assert "limit object_bytes" in told["message"]
+
+
+def test_a_compressed_pickle_of_many_tensors_loads(write):
+    data = checkpoints.save({f"layer.{i}": checkpoints.tensor("uint8", [1]) for i in range(10_000)})
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as plain, zipfile.ZipFile(file, "w", 8) as again:
+        for name in plain.namelist():
+            again.writestr(name, plain.read(name))
+    assert len(ptio.load(write(file.getvalue()))) == 10_000
 
 
 def test_allowed_names_behind_many_that_are_forbidden_are_told():

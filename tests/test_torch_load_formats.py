@@ -109,6 +109,51 @@ def test_tar_files_of_torch_0_1(torch, write, load):
     assert "`False`" not in str(raised.value)
 
 
+# --- files that torch never wrote -----------------------------------------------------------------
+
+HEADER = b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+WRONG = {
+    "safetensors": (len(HEADER).to_bytes(8, "little") + HEADER + bytes(4), "a safetensors file"),
+    "a page": (b"<!DOCTYPE html>\n<html>", "an HTML page"),
+    "noise": (bytes(range(255, 0, -1)) * 20, "a file of no known kind"),
+    "a global of control codes": (b"c\0\0{\x01\n\x02\x03\n.", "is not allowed"),
+    "a pickle": (pickle.dumps([1, 2]), "a pickle without tensors; ptio.load reads"),
+    "a long pickle": (pickle.dumps([2**40] * 3_000, 0), "a pickle without tensors"),
+    "a pickle that breaks off": (b"\x80\x02]q", "Invalid magic number"),
+}
+
+
+@pytest.mark.parametrize("in_memory", BOTH)
+@pytest.mark.parametrize("mmap", BOTH)
+@pytest.mark.parametrize("name", WRONG)
+def test_what_torch_never_wrote_is_told_in_one_line(write, load, name, mmap, in_memory):
+    """torch's own loader would quote such a file byte by byte."""
+    data, words = WRONG[name]
+    path = write(data)
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed") as raised:
+        load(io.BytesIO(data) if in_memory and not mmap else path, mmap=mmap)
+    assert isinstance(raised.value, ptio.Error)
+    assert words in str(raised.value)
+    assert all(line.lstrip("\t").isprintable() for line in str(raised.value).split("\n"))
+    assert len(str(raised.value)) < 1024
+
+
+def test_an_empty_file(torch, write, load):
+    for function in (torch.load, load):
+        with pytest.raises(EOFError):
+            function(write(b""))
+
+
+def test_words_of_torchs_own_loader_are_one_line(torch, write, load):
+    """Inside skip_data() it is torch that reads."""
+    if not hasattr(torch.serialization, "skip_data"):
+        pytest.skip("new in torch 2.6")
+    with torch.serialization.skip_data(), pytest.raises(pickle.UnpicklingError) as raised:
+        load(write(b"c\0{\x01\n\x02" + b"x" * 5_000 + b"\n."))
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 1024
+
+
 # --- TorchScript and safetensors ------------------------------------------------------------------
 
 

@@ -44,6 +44,15 @@ ptio_status ptio_arena_reserve(ptio_arena *arena, uint64_t bytes, ptio_error *er
     return PTIO_OK;
 }
 
+ptio_status ptio_arena_charge(ptio_arena *arena, uint64_t bytes, ptio_error *err) {
+    uint64_t taken = arena->taken + bytes; /* of memory: cannot wrap */
+    PTIO_CHECK(arena->limit == 0 || taken <= arena->limit, "R.arena", err, LIMIT, PTIO_NO_OFFSET,
+               "what the pickle makes needs more than %llu bytes of memory (limit object_bytes)",
+               (unsigned long long)arena->limit);
+    arena->taken = taken;
+    return PTIO_OK;
+}
+
 static ptio_status take_large(ptio_arena *arena, size_t bytes, void **out, ptio_error *err) {
     ptio_arena_chunk *chunk = new_chunk(bytes);
     if (chunk == NULL) return ptio_no_memory(err);
@@ -58,6 +67,7 @@ ptio_status ptio_arena_alloc(ptio_arena *arena, size_t count, size_t size, void 
     if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX / 2 || ptio_allocation_fails())
         return ptio_no_memory(err);
     bytes = rounded(bytes == 0 ? 1 : bytes);
+    PTIO_TRY(ptio_arena_charge(arena, bytes, err));
     bool fits = arena->chunk != NULL && bytes <= arena->chunk->size - arena->chunk->used;
     if (bytes >= LARGE && !fits) return take_large(arena, bytes, out, err);
     PTIO_TRY(ptio_arena_reserve(arena, bytes, err));
@@ -97,8 +107,10 @@ static bool grow_in_place(ptio_arena *arena, const void *items, size_t old_bytes
 static ptio_status move(ptio_arena *arena, void **items, size_t old_bytes, size_t new_bytes,
                         ptio_error *err) {
     void *moved;
-    if (grow_in_place(arena, *items, old_bytes, new_bytes)) return PTIO_OK;
     ptio_arena_chunk **link = old_bytes >= LARGE ? find_large(arena, *items) : NULL;
+    bool in_place = grow_in_place(arena, *items, old_bytes, new_bytes);
+    if (in_place || link != NULL) PTIO_TRY(ptio_arena_charge(arena, new_bytes - old_bytes, err));
+    if (in_place) return PTIO_OK;
     if (link != NULL) return grow_large(link, new_bytes, items, err);
     PTIO_TRY(ptio_arena_alloc(arena, new_bytes, 1, &moved, err));
     if (*items != NULL) memcpy(moved, *items, old_bytes);

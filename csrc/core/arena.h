@@ -15,10 +15,15 @@ typedef struct ptio_arena_chunk ptio_arena_chunk;
 typedef struct {
     ptio_arena_chunk *chunk; /* the one that pieces are taken from, then older ones */
     ptio_arena_chunk *large; /* arrays with a mapping of their own */
+    uint64_t taken;          /* bytes of all pieces */
+    uint64_t limit;          /* of taken; 0 for none */
 } ptio_arena;                /* {0} is an empty arena */
 
 /* Room for `bytes` without another chunk: where a size can be foreseen. */
 ptio_status ptio_arena_reserve(ptio_arena *arena, uint64_t bytes, ptio_error *err) PTIO_MUST_CHECK;
+
+/* Counts memory that somebody else takes for the same work. */
+ptio_status ptio_arena_charge(ptio_arena *arena, uint64_t bytes, ptio_error *err) PTIO_MUST_CHECK;
 
 /* count items of size bytes, aligned to 16, contents undefined. */
 ptio_status ptio_arena_alloc(ptio_arena *arena, size_t count, size_t size, void **out,

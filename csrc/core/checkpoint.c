@@ -155,10 +155,18 @@ static ptio_status report_broken(ptio_checkpoint *c, const ptio_checkpoint_optio
     return status;
 }
 
+uint64_t ptio_checkpoint_most_memory(const ptio_checkpoint *c, const ptio_limits *limits) {
+    uint64_t most = ptio_limit_for_file(limits->object_bytes, c->file_size), held = c->graph.arena.taken;
+    if (!ptio_checkpoint_inflates(c)) return 0;
+    held += c->pickle_size; /* of memory: cannot wrap */
+    return held < most ? most - held : 1;
+}
+
 ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_options *options,
                                   ptio_error *err) {
     ptio_parse_options parse = {.max_nodes = options->limits.objects,
                                 .max_bytes = ptio_limit_for_file(options->limits.object_bytes, c->file_size),
+                                .max_memory = ptio_checkpoint_most_memory(c, &options->limits),
                                 .old_calls = options->inert,
                                 .text_ids = c->format == PTIO_FORMAT_TAR,
                                 .new_calls = options->inert || options->judge != NULL,

@@ -163,6 +163,9 @@ ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_c
 /* c->pickle, parsed and vetted. What ptio_checkpoint_open does for every format. */
 ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_options *options,
                                   ptio_error *err) PTIO_MUST_CHECK;
+/* What reading c->pickle may still take. The size of a compressed pickle says nothing about that of
+ * its file, so it and all that it makes share what the objects may take; 0, for any, of others. */
+uint64_t ptio_checkpoint_most_memory(const ptio_checkpoint *c, const ptio_limits *limits);
 void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
 /* After a failure: gives the unfinished graph, its tables and `forbidden` back. What came before
  * them stays: kind, index, pickle. */
@@ -183,6 +186,11 @@ void ptio_global_name(const ptio_graph *graph, ptio_ref node, const uint8_t **mo
                       const uint8_t **name, size_t *name_size);
 
 /* The storage of a TENSOR or STORAGE node; PTIO_NO_STORAGE for one that has none, and for others. */
+/* Whether the pickle was compressed in the file. */
+static inline bool ptio_checkpoint_inflates(const ptio_checkpoint *c) {
+    return c->pickle_record != PTIO_NO_RECORD && c->index.records[c->pickle_record].method != 0;
+}
+
 static inline uint32_t ptio_storage_of_node(const ptio_checkpoint *c, const ptio_node *node) {
     return node->kind == PTIO_N_STORAGE  ? node->a
            : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage

@@ -5,12 +5,14 @@
  * or more. Pages that stay untouched cost nothing, copies while growing do. */
 enum { BYTES_PER_NODE = 7, MOST_FORESEEN = 1 << 25 };
 
-ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size, ptio_error *err) {
+ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size, uint64_t max_memory,
+                            ptio_error *err) {
     void *nodes = NULL;
     size_t capacity = 0;
     void *refs = NULL;
     size_t guess = ptio_graph_guess(size);
     memset(graph, 0, sizeof *graph);
+    graph->arena.limit = max_memory;
     PTIO_TRY(ptio_arena_reserve(&graph->arena, guess * 48, err)); /* 24 here, as much for vetting */
     PTIO_TRY(ptio_arena_grow(&graph->arena, &nodes, &capacity, guess, sizeof(ptio_node), err));
     PTIO_TRY(ptio_arena_grow(&graph->arena, &refs, &graph->ref_capacity, guess, sizeof(ptio_ref), err));

@@ -131,7 +131,8 @@ typedef struct {
     ptio_ref root;
 } ptio_graph;
 
-ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size,
+/* max_memory: of the arena; 0 for any. */
+ptio_status ptio_graph_init(ptio_graph *graph, const uint8_t *pickle, uint64_t size, uint64_t max_memory,
                             ptio_error *err) PTIO_MUST_CHECK;
 void ptio_graph_free(ptio_graph *graph);
 

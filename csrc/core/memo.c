@@ -18,6 +18,7 @@ static ptio_status sparse_resize(ptio_memo *memo, ptio_error *err) {
     size_t capacity = memo->sparse_capacity ? 2 * memo->sparse_capacity : FIRST_SPARSE;
     ptio_memo old = *memo;
     if (old.sparse_capacity == 0) PTIO_TRY(ptio_hash_key_new(&memo->key, err));
+    PTIO_TRY(ptio_arena_charge(memo->arena, capacity * sizeof(ptio_memo_slot), err));
     ptio_memo_slot *slots = ptio_alloc(capacity, sizeof *slots);
     if (slots == NULL) return ptio_no_memory(err);
     memset(slots, 0xff, capacity * sizeof *slots); /* node = PTIO_NO_NODE */

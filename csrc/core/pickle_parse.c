@@ -421,7 +421,7 @@ static ptio_status run_from_start(ptio_machine *m, const uint8_t *pickle, uint64
 ptio_status ptio_pickle_parse(const uint8_t *pickle, uint64_t size, const ptio_parse_options *options,
                               ptio_graph *graph, ptio_error *err) {
     ptio_machine machine = {.options = options, .err = err};
-    PTIO_TRY(ptio_graph_init(graph, pickle, size, err));
+    PTIO_TRY(ptio_graph_init(graph, pickle, size, options->max_memory, err));
     graph->capacity = (size_t)ptio_min_u64(graph->capacity, ptio_machine_most_nodes(options));
     PTIO_CHECK(size > 0, "P1.empty", err, PICKLE_MALFORMED, 0, "the pickle is empty");
     return run_from_start(&machine, pickle, size, graph);

@@ -12,7 +12,8 @@
 
 typedef struct {
     uint64_t max_nodes;
-    uint64_t max_bytes;  /* memory of the graph */
+    uint64_t max_bytes;  /* of the graph */
+    uint64_t max_memory; /* of all that parsing and vetting take; 0 for any */
     bool old_calls;      /* INST and OBJ are calls, which vetting judges, instead of refused */
     bool new_calls;      /* the same for NEWOBJ_EX */
     bool text_ids;       /* PERSID is a persistent id, which vetting judges */

@@ -184,9 +184,11 @@ static ptio_status run_walk(ptio_vetting *v, walk *w) {
 ptio_status ptio_vet_reachable(ptio_vetting *v) {
     ptio_graph *graph = v->graph;
     walk w = {0};
-    PTIO_TRY(ptio_vet_charge(v, ptio_graph_bytes(graph) + graph->count * sizeof(void *)));
     void *heights;
     PTIO_TRY(ptio_arena_alloc(&graph->arena, graph->count, sizeof *w.heights, &heights, v->err));
+    uint64_t held =
+        ptio_checkpoint_inflates(v->c) ? v->c->pickle_size + graph->arena.taken : ptio_graph_bytes(graph);
+    PTIO_TRY(ptio_vet_charge(v, held + graph->count * sizeof(void *)));
     w.heights = heights;
     for (int i = 0; i < PTIO_NODE_EMPTY_TUPLE; i++) graph->nodes[i].flags |= PTIO_F_NEEDED;
     return run_walk(v, &w);

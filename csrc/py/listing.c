@@ -465,6 +465,7 @@ PyObject *ptio_list_globals(ptio_state *state, const ptio_checkpoint *c, const p
                             const ptio_global_rules *rules) {
     ptio_parse_options options = {.max_nodes = limits->objects,
                                   .max_bytes = ptio_limit_for_file(limits->object_bytes, c->file_size),
+                                  .max_memory = ptio_checkpoint_most_memory(c, limits),
                                   .old_calls = true,
                                   .new_calls = true};
     ptio_graph graph = {0};

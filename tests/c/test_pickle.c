@@ -504,7 +504,7 @@ static void counters_do_not_wrap(void) {
     ptio_parse_options options = {.max_nodes = UINT64_MAX, .max_bytes = UINT64_MAX};
     ptio_machine m = {.start = pickle, .at = pickle + 3, .end = pickle + 4, .limit = pickle + 4,
                       .opcode = pickle + 2, .options = &options, .graph = &graph, .err = &err};
-    ASSERT_OK(ptio_graph_init(&graph, pickle, sizeof pickle - 1, &err));
+    ASSERT_OK(ptio_graph_init(&graph, pickle, sizeof pickle - 1, 0, &err));
     ASSERT_FAILS(ptio_machine_push_text(&m, PTIO_N_STR, 0, UINT32_MAX), LIMIT, "R.text", "a text of 4294967295 bytes", 2);
     graph.nodes[graph.count++] = (ptio_node){.kind = PTIO_N_LIST};
     graph.ref_count = graph.ref_capacity = UINT32_MAX - 2;

@@ -156,9 +156,19 @@ class PickleScan:
                 self._found.add_error(view.error, self._prefix)
         broken = isinstance(view.error, (ForbiddenError, LimitError, PickleFormatError))
         if broken and not left_out:  # following it would not get as far as the core did
-            names = walk(core.pickle, self._budget).names if core.pickle_size else []
-            self._found.add_names(names, member, options.allow)
+            self._follow(core, member)
         return view
+
+    def _follow(self, core: _core.Checkpoint, member: str | None) -> None:
+        """What a pickle names for readers that go on where the core stopped."""
+        before, self._budget.spent = self._budget.spent, False
+        if core.pickle_size and self._budget.take(2 * core.pickle_size):  # it is copied
+            names = walk(core.pickle, self._budget).names
+            self._found.add_names(names, member, self._options.allow)
+        if self._budget.spent:
+            text = "all that the broken pickle names: there is too much of it"
+            self._found.not_checked.append(text)
+        self._budget.spent |= before
 
     def _refuse_by_error(self, error: ForbiddenError, member: str | None) -> None:
         """An opcode, or a global of a pickle that comes before the one that is listed."""

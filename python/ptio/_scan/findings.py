@@ -110,7 +110,8 @@ class Findings:
                 uses[name] = ScannedGlobal(name, verdict, 1, named.offset, member)
         self._last = len(self.globals)
         for use in uses.values():
-            self.name(use)
+            if self._room[use.verdict == "forbidden"] > 0 or not self.more_globals:
+                self.name(use)  # else the core has counted it, though not told
             if use.verdict == "forbidden":
                 self.refuse(use.name, member, use.offset)
 

@@ -19,7 +19,7 @@ from ptio import _core
 from ptio._checkpoint import for_core
 
 _LONGEST_NAME = 512
-_MOST_NAMES = 10_000
+_BYTES_OF_NAME = 400  # of memory, beside its text
 _STACK = 100_000  # what lies deeper is never named
 _MARK = object()
 _IDENTIFIERS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -49,6 +49,7 @@ class Budget:
     Attributes:
         opcodes: that are followed.
         nbytes: that are read or inflated.
+        names: bytes of memory for distinct names.
         places: where a pickle may begin.
         spent: whether one of them was not enough.
     """
@@ -56,6 +57,7 @@ class Budget:
     opcodes: int
     nbytes: int
     places: int
+    names: int = 16 << 20
     spent: bool = False
 
     @classmethod
@@ -78,7 +80,7 @@ class Walk:
     """Where following a pickle led.
 
     Attributes:
-        names: of globals, in order.
+        names: of globals, in order, each once.
         called: offset of the last opcode that calls something; -1 for none.
         end: offset where it ended.
         cut: whether more bytes were needed.
@@ -126,11 +128,12 @@ class _Walker:
         self._stack: list[object] = []
         self._memo: dict[int, object] = {}
         self._found = Walk()
+        self._seen: set[tuple[str, str]] = set()
 
     def walk(self) -> Walk:
         data, found, size = self._data, self._found, len(self._data)
         left = self._budget.opcodes
-        while self._at < size and left > 0 and len(found.names) < _MOST_NAMES:
+        while self._at < size and left > 0 and self._budget.names > 0:
             left -= 1
             found.end = self._at
             opcode = data[self._at]
@@ -140,7 +143,7 @@ class _Walker:
             self._do(opcode, argument, found.end)
             if opcode == 0x2E and data[self._at : self._at + 2] == b"PK":
                 break  # the next member of an archive
-        if left <= 0:
+        if left <= 0 or self._budget.names <= 0:
             self._budget.spent = True
         self._budget.opcodes = left
         return found
@@ -200,6 +203,10 @@ class _Walker:
             del stack[: _STACK // 2]
 
     def _name(self, module: str, name: str, offset: int) -> None:
+        if (module, name) in self._seen:
+            return
+        self._seen.add((module, name))
+        self._budget.names -= _BYTES_OF_NAME + 4 * (len(module) + len(name))
         self._found.names.append(Named(module, name, offset))
 
     def _pop(self) -> object:

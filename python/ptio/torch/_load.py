@@ -8,22 +8,18 @@ import os
 import pickle
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn
 
 import torch
 
 from ptio._api import _threads_setting, _verify_setting
 from ptio._checkpoint import open_checkpoint
-from ptio._core import Source, sniff
-from ptio._errors import (
-    Error,
-    FormatError,
-    UnsupportedError,
-)
+from ptio._core import Checkpoint, Source, sniff
+from ptio._errors import Error, ForbiddenError, FormatError, TruncatedError, UnsupportedError
 from ptio._limits import Limits
 from ptio._progress import Progress, reporting
-from ptio._source import is_path
+from ptio._source import display_path, is_path
 from ptio.torch import _compat
 from ptio.torch._patch import original
 from ptio.torch._ring import Ring
@@ -31,6 +27,7 @@ from ptio.torch._rules import DataRules, ExactRules, Rules
 from ptio.torch._unpickle import unpickle
 from ptio.torch._words import in_torchs_words, without_advice
 
+_KINDS = ("zip", "legacy", "tar")  # that torch.save has written
 _TRUE = ("1", "y", "yes", "true")
 
 
@@ -93,8 +90,8 @@ def load(
         return _load_safetensors(os.fsdecode(f), map_location)
     if not by_name:
         _require_seekable(f)
-    kind = _kind_of(f)
-    if _is_torchs_to_load(kind, mmap):
+    kind, words = _sniffed(f)
+    if _is_torchs_to_load(kind, mmap, weights_only):
         arguments = {"weights_only": weights_only, "mmap": mmap, **pickle_load_args}
         return _load_by_torch(f, map_location, pickle_module, arguments)
     if weights_only and pickle_load_args:
@@ -114,6 +111,10 @@ def load(
     request = Request(f, map_location, mmap, verify, workers, limits, progress)
     with in_torchs_words(weights_only, archive=kind == "zip"), _tls_map_location(map_location):
         try:
+            if words == "an empty file":
+                request.refuse_empty()
+            if kind not in _KINDS:
+                request.refuse(Rules(allow), encoding)
             if weights_only:
                 return request.build(Rules(allow), encoding)
             return _load_anything(request, kind, pickle_module, pickle_load_args)
@@ -172,8 +173,8 @@ class Request:
         self.verify = True if leaves and verify is None and not mmap else verify
         self.start = None if is_path(f) else f.tell()
 
-    def build(self, rules: Rules, encoding: str) -> Any:
-        opened = open_checkpoint(
+    def _open(self, rules: Rules, encoding: str) -> AbstractContextManager[Checkpoint]:
+        return open_checkpoint(
             self.f,
             mmap=self.mmap,
             limits=self.limits,
@@ -183,6 +184,9 @@ class Request:
             order=_compat.order_if_missing(),
             for_torch=True,
         )
+
+    def build(self, rules: Rules, encoding: str) -> Any:
+        opened = self._open(rules, encoding)
         with reporting(self.progress, "loading") as report, opened as checkpoint:
             return checkpoint.build_torch(
                 Ring(self.map_location, rules),
@@ -193,6 +197,26 @@ class Request:
                 threads=self.threads,
                 progress=report,
             )
+
+    def refuse(self, rules: Rules, encoding: str) -> NoReturn:
+        """Files that are none of torch's. torch.load reads no pickle without tensors, either;
+        what it names is told first."""
+        why = "this is a pickle without tensors; ptio.load reads the plain data in it"
+        try:
+            with self._open(rules, encoding):
+                pass
+        except (ForbiddenError, UnsupportedError):
+            raise
+        except Error as e:
+            why = str(e)
+        words = f"Invalid magic number; corrupt file? {why}"
+        raise UnsupportedError(words, kind="FORMAT_UNSUPPORTED")
+
+    def refuse_empty(self) -> NoReturn:
+        """As torch.load does: a program that waits for a checkpoint may catch EOFError."""
+        words = "Ran out of input: this is an empty file"
+        hint = "nothing was written to it: copy or download it again"
+        raise TruncatedError(words, kind="TRUNCATED", path=display_path(self.f), hint=hint)
 
     def rewind(self) -> None:
         if self.start is not None:
@@ -291,6 +315,11 @@ _HEAD = 2048  # as much as says what a file is
 
 def _kind_of(f: Any) -> str:
     """What the file is by its first bytes: "zip", "legacy", "tar" ..."""
+    return _sniffed(f)[0]
+
+
+def _sniffed(f: Any) -> tuple[str, str]:
+    """The same, and in words."""
     if is_path(f):
         with open(f, "rb", buffering=0) as file:
             head = file.read(_HEAD)
@@ -299,16 +328,18 @@ def _kind_of(f: Any) -> str:
         while len(head) < _HEAD and (more := f.read(_HEAD - len(head))):
             head += more
         f.seek(start)
-    return sniff(Source.from_bytes(head, 0))[0]
+    return sniff(Source.from_bytes(head, 0))
 
 
-def _is_torchs_to_load(kind: str, mmap: bool) -> bool:
+def _is_torchs_to_load(kind: str, mmap: bool, weights_only: bool) -> bool:
     """Formats and modes that torch's own load handles, with the caller's settings."""
     if _compat.is_faking() or _compat.skips_data():
         return True
     if mmap and (_compat.maps_shared() or _compat.wants_calculated_offsets()):
         return True
-    return kind not in ("zip", "legacy", "tar") or (mmap and kind != "zip")
+    if kind not in _KINDS:
+        return not weights_only  # what is none of torch's is told by us, whatever is in it
+    return mmap and kind != "zip"
 
 
 def _load_safetensors(path: str, map_location: Any) -> Any:

@@ -16,6 +16,7 @@ from ptio._errors import (
     PickleFormatError,
     UnsupportedError,
 )
+from ptio._text import printable
 from ptio.torch._rules import forbidden
 
 # What torch's reader of archives says, by the kind of our error.
@@ -47,6 +48,7 @@ def in_torchs_words(weights_only: bool, archive: bool = True) -> Iterator[None]:
         raise
 
 
+_WIDTH = 900
 # Where the advice of torch's messages begins.
 _ADVICE = ("In PyTorch 2.6", "This file can still be loaded", "Check the documentation")
 _GLOBAL = re.compile(r"GLOBAL (\S+) was not an allowed global")
@@ -72,9 +74,11 @@ def without_advice(weights_only: bool) -> Iterator[None]:
 
 
 def _fact(text: str) -> str:
-    """The last paragraph of an UnpicklingError, before the pointer to the documentation."""
+    """The last paragraph of an UnpicklingError, before the pointer to the documentation, as one
+    line: it may quote whatever the file holds."""
     text = text.partition("Check the documentation")[0].strip()
-    return text.rpartition("Unpickler error:")[2].strip().rpartition("\n\n")[2].strip()
+    text = text.rpartition("Unpickler error:")[2].strip().rpartition("\n\n")[2].strip()
+    return printable(text, _WIDTH)
 
 
 def _cut(text: str) -> str:
