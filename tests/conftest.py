@@ -3,6 +3,7 @@
 them out, REQUIRE_TORCH=1 makes a missing torch a failure."""
 
 import importlib.util
+import io
 import os
 import warnings
 
@@ -85,6 +86,42 @@ def save(write):
         return write(checkpoints.save(obj, **options), name)
 
     return to_file
+
+
+@pytest.fixture(scope="session")
+def weights(torch):
+    """Small, middling and large storages."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {
+        "small": 10,
+        "none": 0,
+        "middling": 100_000,
+        "large": (5 << 20) + 3,
+        "more": 3 << 20,
+    }
+    return {
+        name: torch.randint(256, (size,), dtype=torch.uint8, generator=generator)
+        for name, size in sizes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def save_weights(weights):
+    import ptio.torch
+
+    return lambda f, **options: ptio.torch.save(weights, f, **options)
+
+
+@pytest.fixture(scope="session")
+def saved_weights(torch, weights, save_weights):
+    """What every file object must get: the file that has no name."""
+    from support.torch_saving import assert_same_files
+
+    ours, theirs = io.BytesIO(), io.BytesIO()
+    save_weights(ours)
+    torch.save(weights, theirs)
+    assert_same_files(ours.getvalue(), theirs.getvalue())
+    return ours.getvalue()
 
 
 @pytest.fixture(params=["ptio", pytest.param("torch", marks=pytest.mark.torch)])

@@ -164,8 +164,8 @@ ptio_status ptio_checkpoint_open_archive(const ptio_source *source, const ptio_c
 ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_options *options,
                                   ptio_error *err) PTIO_MUST_CHECK;
 void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
-/* After a failure: gives the unfinished graph, its tables and `forbidden` back. What came before
- * them stays: kind, index, pickle. */
+/* Gives the graph, its tables and `forbidden` back. What came before them stays: kind, index,
+ * pickle, which may be parsed again. */
 void ptio_checkpoint_free_graph(ptio_checkpoint *checkpoint);
 
 /* An empty one, for the functions below. */
