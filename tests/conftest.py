@@ -9,8 +9,10 @@ import warnings
 
 import ptio
 import pytest
+from ptio import _destination
 from support import checkpoints
 from support.compare import assert_same
+from support.destinations import OLD
 from support.numpy_saving import assert_saved
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -143,6 +145,31 @@ def save_and_read(request, tmp_path):
         return loaded
 
     return save
+
+
+@pytest.fixture(params=["nameless", "named"])
+def kind(request, monkeypatch):
+    """Files without names (O_TMPFILE), and file systems that have none."""
+    if request.param == "named":
+        monkeypatch.setattr(_destination, "_O_TMPFILE", 0)
+    elif not _destination._O_TMPFILE:
+        pytest.skip("no O_TMPFILE")
+    return request.param
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of its own, in which whatever appears was made by the save."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def old(folder):
+    path = folder / "model.pt"
+    path.write_bytes(OLD)
+    return path
 
 
 @pytest.fixture
