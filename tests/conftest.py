@@ -3,13 +3,16 @@
 them out, REQUIRE_TORCH=1 makes a missing torch a failure."""
 
 import importlib.util
+import io
 import os
 import warnings
 
 import ptio
 import pytest
+from ptio import _destination
 from support import checkpoints
 from support.compare import assert_same
+from support.destinations import OLD
 from support.numpy_saving import assert_saved
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -87,6 +90,42 @@ def save(write):
     return to_file
 
 
+@pytest.fixture(scope="session")
+def weights(torch):
+    """Small, middling and large storages."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {
+        "small": 10,
+        "none": 0,
+        "middling": 100_000,
+        "large": (5 << 20) + 3,
+        "more": 3 << 20,
+    }
+    return {
+        name: torch.randint(256, (size,), dtype=torch.uint8, generator=generator)
+        for name, size in sizes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def save_weights(weights):
+    import ptio.torch
+
+    return lambda f, **options: ptio.torch.save(weights, f, **options)
+
+
+@pytest.fixture(scope="session")
+def saved_weights(torch, weights, save_weights):
+    """What every file object must get: the file that has no name."""
+    from support.torch_saving import assert_same_files
+
+    ours, theirs = io.BytesIO(), io.BytesIO()
+    save_weights(ours)
+    torch.save(weights, theirs)
+    assert_same_files(ours.getvalue(), theirs.getvalue())
+    return ours.getvalue()
+
+
 @pytest.fixture(params=["ptio", pytest.param("torch", marks=pytest.mark.torch)])
 def save_and_read(request, tmp_path):
     """Saves an object with ptio.save and returns what ptio.load gives, which is asserted to be
@@ -106,6 +145,31 @@ def save_and_read(request, tmp_path):
         return loaded
 
     return save
+
+
+@pytest.fixture(params=["nameless", "named"])
+def kind(request, monkeypatch):
+    """Files without names (O_TMPFILE), and file systems that have none."""
+    if request.param == "named":
+        monkeypatch.setattr(_destination, "_O_TMPFILE", 0)
+    elif not _destination._O_TMPFILE:
+        pytest.skip("no O_TMPFILE")
+    return request.param
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of its own, in which whatever appears was made by the save."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def old(folder):
+    path = folder / "model.pt"
+    path.write_bytes(OLD)
+    return path
 
 
 @pytest.fixture

@@ -14,37 +14,6 @@ from support import children
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def obj(torch):
-    """Small, middling and large storages."""
-    generator = torch.Generator().manual_seed(0)
-    sizes = {"small": 10, "none": 0, "middling": 100_000, "large": 5 * MIB + 3, "more": 3 * MIB}
-    return {
-        name: torch.randint(256, (size,), dtype=torch.uint8, generator=generator)
-        for name, size in sizes.items()
-    }
-
-
-@pytest.fixture(scope="module")
-def expected(torch, obj):
-    """What every sink must get: the file that has no name."""
-    import ptio.torch
-    from support.torch_saving import assert_same_files
-
-    ours, theirs = io.BytesIO(), io.BytesIO()
-    ptio.torch.save(obj, ours)
-    torch.save(obj, theirs)
-    assert_same_files(ours.getvalue(), theirs.getvalue())
-    return ours.getvalue()
-
-
-@pytest.fixture(scope="module")
-def save(torch, obj):
-    import ptio.torch
-
-    return lambda f, **options: ptio.torch.save(obj, f, **options)
-
-
 def received(read, send):
     """What a thread reads while send() runs."""
     got = []
@@ -58,77 +27,77 @@ def received(read, send):
     return got[0]
 
 
-def test_a_pipe(save, expected):
+def test_a_pipe(save_weights, saved_weights):
     def send(buffering):
         with os.fdopen(out, "wb", buffering=buffering) as file:
-            save(file)
+            save_weights(file)
 
     for buffering in (0, -1):
         into, out = os.pipe()
         with os.fdopen(into, "rb") as source:
-            assert received(source.read, lambda b=buffering: send(b)) == expected
+            assert received(source.read, lambda b=buffering: send(b)) == saved_weights
 
 
-def test_a_named_pipe(save, torch, obj, tmp_path):
+def test_a_named_pipe(save_weights, torch, weights, tmp_path):
     os.mkfifo(tmp_path / "model.pt")
     read = (tmp_path / "model.pt").read_bytes
-    data = received(read, lambda: save(tmp_path / "model.pt"))
+    data = received(read, lambda: save_weights(tmp_path / "model.pt"))
     loaded = torch.load(io.BytesIO(data))
-    assert all(torch.equal(loaded[name], obj[name]) for name in obj)
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
 
 
-def test_a_pipe_that_nobody_reads(save):
+def test_a_pipe_that_nobody_reads(save_weights):
     into, out = os.pipe()
     os.close(into)
     with os.fdopen(out, "wb", buffering=0) as file, pytest.raises(BrokenPipeError):
-        save(file)
+        save_weights(file)
 
 
-def test_a_pipe_that_would_block(save):
+def test_a_pipe_that_would_block(save_weights):
     into, out = os.pipe()
     os.set_blocking(out, False)
     with os.fdopen(into), os.fdopen(out, "wb", 0) as file, pytest.raises(BlockingIOError):
-        save(file)
+        save_weights(file)
 
 
-def test_a_socket(save, expected):
+def test_a_socket(save_weights, saved_weights):
     ours, theirs = socket.socketpair()
 
     def send():
         with ours, ours.makefile("wb", buffering=0) as file:
-            save(file)
+            save_weights(file)
 
     with theirs, theirs.makefile("rb") as source:
-        assert received(source.read, send) == expected
+        assert received(source.read, send) == saved_weights
 
 
-def test_a_gzip_file(torch, save, expected, obj, tmp_path):
+def test_a_gzip_file(torch, save_weights, saved_weights, weights, tmp_path):
     with gzip.open(tmp_path / "model.pt.gz", "wb", compresslevel=1) as file:
-        save(file)
+        save_weights(file)
     with gzip.open(tmp_path / "model.pt.gz") as file:
-        assert file.read() == expected
+        assert file.read() == saved_weights
 
 
-def test_a_member_of_a_zip_file(torch, save, expected, tmp_path):
+def test_a_member_of_a_zip_file(torch, save_weights, saved_weights, tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         with archive.open("models/model.pt", "w", force_zip64=True) as file:
-            save(file)
+            save_weights(file)
         archive.writestr("after", b"more")
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         assert archive.testzip() is None
-        assert archive.read("models/model.pt") == expected
+        assert archive.read("models/model.pt") == saved_weights
 
 
-def test_a_file_object_that_has_content_already(save, expected, tmp_path):
+def test_a_file_object_that_has_content_already(save_weights, saved_weights, tmp_path):
     with open(tmp_path / "file", "wb") as file:
         file.write(b"before")
-        save(file)
+        save_weights(file)
         file.write(b"after")
-    assert (tmp_path / "file").read_bytes() == b"before" + expected + b"after"
+    assert (tmp_path / "file").read_bytes() == b"before" + saved_weights + b"after"
     with io.BytesIO(b"0123456789") as memory:
         memory.seek(4)
-        save(memory)
-        assert memory.getvalue() == b"0123" + expected
+        save_weights(memory)
+        assert memory.getvalue() == b"0123" + saved_weights
 
 
 # --- memory ---------------------------------------------------------------------------------------

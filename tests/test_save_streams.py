@@ -9,37 +9,6 @@ import pytest
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def obj(torch):
-    """Small, middling and large storages."""
-    generator = torch.Generator().manual_seed(0)
-    sizes = {"small": 10, "none": 0, "middling": 100_000, "large": 5 * MIB + 3, "more": 3 * MIB}
-    return {
-        name: torch.randint(256, (size,), dtype=torch.uint8, generator=generator)
-        for name, size in sizes.items()
-    }
-
-
-@pytest.fixture(scope="module")
-def expected(torch, obj):
-    """What every sink must get: the file that has no name."""
-    import ptio.torch
-    from support.torch_saving import assert_same_files
-
-    ours, theirs = io.BytesIO(), io.BytesIO()
-    ptio.torch.save(obj, ours)
-    torch.save(obj, theirs)
-    assert_same_files(ours.getvalue(), theirs.getvalue())
-    return ours.getvalue()
-
-
-@pytest.fixture(scope="module")
-def save(torch, obj):
-    import ptio.torch
-
-    return lambda f, **options: ptio.torch.save(obj, f, **options)
-
-
 class Sink:
     """Only write(), and all of it."""
 
@@ -87,18 +56,18 @@ class Raw(io.RawIOBase):
         return answer and min(answer, len(data))
 
 
-def test_nothing_but_write_is_needed(save, expected):
+def test_nothing_but_write_is_needed(save_weights, saved_weights):
     for sink in (Sink(), ForwardOnly()):
-        save(sink)
-        assert sink.content == expected
+        save_weights(sink)
+        assert sink.content == saved_weights
 
 
 @pytest.mark.parametrize("most", [1009, 70_000, MIB - 1, 16 * MIB])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_short_writes_are_continued(save, expected, most, threads):
+def test_short_writes_are_continued(save_weights, saved_weights, most, threads):
     sink = ShortWrites(most)
-    save(sink, threads=threads)
-    assert sink.content == expected
+    save_weights(sink, threads=threads)
+    assert sink.content == saved_weights
 
 
 def test_one_byte_at_a_time(torch):
@@ -110,30 +79,30 @@ def test_one_byte_at_a_time(torch):
     assert sink.content == whole.content
 
 
-def test_a_raw_stream_may_take_less(save, expected):
+def test_a_raw_stream_may_take_less(save_weights, saved_weights):
     raw = Raw(1, 7, 100, 65_536)
-    save(raw)
-    assert raw.taken == expected
+    save_weights(raw)
+    assert raw.taken == saved_weights
 
 
-def test_a_raw_stream_that_would_block_is_an_error(save):
+def test_a_raw_stream_that_would_block_is_an_error(save_weights):
     with pytest.raises(BlockingIOError, match="would block"):
-        save(Raw(100, None))
+        save_weights(Raw(100, None))
 
 
 @pytest.mark.parametrize("answer", [0, -1, 10**9])
-def test_a_writer_that_cannot_count_is_an_error(save, answer):
+def test_a_writer_that_cannot_count_is_an_error(save_weights, answer):
     class Wrong(Sink):
         def write(self, data):
             return answer
 
     with pytest.raises(OSError, match=r"write\(\) returned"):
-        save(Wrong())
+        save_weights(Wrong())
 
 
 @pytest.mark.parametrize("error", [OSError(28, "full"), ValueError("closed"), KeyboardInterrupt()])
 @pytest.mark.parametrize("at", [0, 1, 3])
-def test_the_writers_own_exception_is_what_the_caller_sees(save, error, at):
+def test_the_writers_own_exception_is_what_the_caller_sees(save_weights, error, at):
     class Failing(Sink):
         flushed = False
 
@@ -147,33 +116,33 @@ def test_the_writers_own_exception_is_what_the_caller_sees(save, error, at):
 
     sink = Failing()
     with pytest.raises(type(error)) as caught:
-        save(sink)
+        save_weights(sink)
     assert caught.value is error
     assert len(sink.pieces) == at
     assert not sink.flushed
 
 
-def test_a_closed_file(save, tmp_path):
+def test_a_closed_file(save_weights, tmp_path):
     with open(tmp_path / "file", "wb") as file:
         pass
     with pytest.raises(ValueError, match="closed file"):
-        save(file)
+        save_weights(file)
 
 
-def test_flush_is_called_once_and_last(save, expected):
+def test_flush_is_called_once_and_last(save_weights, saved_weights):
     class Flushed(Sink):
         def flush(self):
             self.pieces.append(b"flushed")
 
     sink = Flushed()
-    save(sink)
-    assert sink.content == expected + b"flushed"
+    save_weights(sink)
+    assert sink.content == saved_weights + b"flushed"
     with pytest.raises(ZeroDivisionError):
-        save(type("Failing", (Sink,), {"flush": lambda self: 1 // 0})())
+        save_weights(type("Failing", (Sink,), {"flush": lambda self: 1 // 0})())
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_pieces_are_large_and_small_ones_gathered(save, expected, threads):
+def test_pieces_are_large_and_small_ones_gathered(save_weights, saved_weights, threads):
     class Sizes(Sink):
         def write(self, data):
             assert isinstance(data, memoryview)
@@ -182,8 +151,8 @@ def test_pieces_are_large_and_small_ones_gathered(save, expected, threads):
             super().write(data)
 
     sink = Sizes()
-    save(sink, threads=threads)
-    assert sink.content == expected
+    save_weights(sink, threads=threads)
+    assert sink.content == saved_weights
     sizes = [len(piece) for piece in sink.pieces]
     assert len(sizes) <= 20
     assert sum(size for size in sizes if size >= MIB) >= 7 * MIB
@@ -197,7 +166,7 @@ def test_thousands_of_small_tensors_are_few_writes(torch):
     assert len(sink.pieces) <= 4
 
 
-def test_a_writer_that_keeps_the_view_is_told(save):
+def test_a_writer_that_keeps_the_view_is_told(save_weights):
     class Keeper(Sink):
         def write(self, data):
             self.pieces.append(self.keep(data))
@@ -206,11 +175,11 @@ def test_a_writer_that_keeps_the_view_is_told(save):
         sink = Keeper()
         sink.keep = keep
         with pytest.raises(BufferError, match="kept"):
-            save(sink)
+            save_weights(sink)
         sink.pieces.clear()
 
 
-def test_a_writer_whose_views_are_garbage_is_fine(save, expected):
+def test_a_writer_whose_views_are_garbage_is_fine(save_weights, saved_weights):
     class Cycle(Sink):
         def write(self, data):
             super().write(data)
@@ -218,20 +187,20 @@ def test_a_writer_whose_views_are_garbage_is_fine(save, expected):
             cycle.append(cycle)
 
     sink = Cycle()
-    save(sink)
-    assert sink.content == expected
+    save_weights(sink)
+    assert sink.content == saved_weights
 
 
-def test_a_writer_that_saves_to_another_one(torch, save, expected):
+def test_a_writer_that_saves_to_another_one(torch, save_weights, saved_weights):
     class Tee(Sink):
         inner = None
 
         def write(self, data):
             if self.inner is None:
                 self.inner = Sink()
-                save(self.inner)
+                save_weights(self.inner)
             super().write(data)
 
     sink = Tee()
-    save(sink)
-    assert sink.content == sink.inner.content == expected
+    save_weights(sink)
+    assert sink.content == sink.inner.content == saved_weights

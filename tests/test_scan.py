@@ -180,7 +180,8 @@ def test_hostile_files_have_the_status_of_their_class(ptio_command, write, attac
     for name, data in attack.files():
         path = write(data, "hostile.pt")
         status, out, err = ptio_command("scan", path)
-        assert status in expected, (name, out)
+        payload = "forbidden: os.system" in out  # found whatever else is wrong with the file
+        assert status in (expected | {FINDING} if payload else expected), (name, out)
         assert "Traceback" not in err
         assert all(line.isprintable() for line in out.splitlines()), name
         report = ptio.scan(path)

@@ -278,7 +278,7 @@ ptio_status ptio_checkpoint_read_pickle(ptio_checkpoint *c, const ptio_checkpoin
 }
 
 void ptio_checkpoint_free_graph(ptio_checkpoint *c) {
-    ptio_graph_free(&c->graph);
+    ptio_graph_free(&c->graph); /* and with it the tables, which its arena holds */
     ptio_free(c->forbidden);
     c->declared = (ptio_declared){0};
     c->storages = NULL;
@@ -289,12 +289,12 @@ void ptio_checkpoint_free_graph(ptio_checkpoint *c) {
     c->storage_count = c->storage_capacity = c->tensor_count = c->tensor_capacity = 0;
     c->dim_count = c->dim_capacity = c->numpy_dtype_count = c->numpy_dtype_capacity = 0;
     c->forbidden_count = c->forbidden_capacity = 0;
+    c->object_bytes = 0;
 }
 
 void ptio_checkpoint_free(ptio_checkpoint *c) {
+    ptio_checkpoint_free_graph(c);
     ptio_zip_index_free(&c->index);
-    ptio_graph_free(&c->graph);
     ptio_block_unref(c->pickle_block);
-    ptio_free(c->forbidden);
     memset(c, 0, sizeof *c);
 }

@@ -167,8 +167,8 @@ ptio_status ptio_checkpoint_parse(ptio_checkpoint *c, const ptio_checkpoint_opti
  * its file, so it and all that it makes share what the objects may take; 0, for any, of others. */
 uint64_t ptio_checkpoint_most_memory(const ptio_checkpoint *c, const ptio_limits *limits);
 void ptio_checkpoint_free(ptio_checkpoint *checkpoint);
-/* After a failure: gives the unfinished graph, its tables and `forbidden` back. What came before
- * them stays: kind, index, pickle. */
+/* Gives the graph, its tables and `forbidden` back. What came before them stays: kind, index,
+ * pickle, which may be parsed again. */
 void ptio_checkpoint_free_graph(ptio_checkpoint *checkpoint);
 
 /* An empty one, for the functions below. */

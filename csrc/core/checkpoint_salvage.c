@@ -218,18 +218,11 @@ ptio_status ptio_salvage_cut(ptio_salvage *s, const ptio_limits *limits, ptio_er
     ptio_block *pickle = NULL;
     uint64_t size = 0;
     PTIO_TRY(ptio_pickle_cut(c, limits, &pickle, &size, err));
-    ptio_graph_free(&c->graph); /* and with it the tables of the old pickle */
+    ptio_checkpoint_free_graph(c);
     ptio_block_unref(c->pickle_block);
     c->pickle_block = pickle;
     c->pickle = ptio_block_bytes(pickle);
     c->pickle_size = size;
-    c->storages = NULL;
-    c->tensors = NULL;
-    c->dims = NULL;
-    c->numpy_dtypes = NULL;
-    c->storage_count = c->storage_capacity = c->tensor_count = c->tensor_capacity = 0;
-    c->dim_count = c->dim_capacity = c->numpy_dtype_count = c->numpy_dtype_capacity = 0;
-    c->object_bytes = 0;
     s->lost = false;
     return ptio_checkpoint_read_pickle(c, &strict, err);
 }

@@ -119,14 +119,10 @@ static bool is_any_int(const ptio_vetting *v, ptio_ref ref) {
     return node->kind == PTIO_N_INT || node->kind == PTIO_N_BIG_INT || node->kind == PTIO_N_BIG_DECIMAL;
 }
 
+/* 0 is always a small int: the parser takes no needless bytes or digits for a large one. */
 static bool is_zero(const ptio_vetting *v, ptio_ref ref) {
     const ptio_node *node = vet_node(v, ref);
-    if (node->kind == PTIO_N_INT) return node->integer == 0;
-    const uint8_t *digits = ptio_text(v->graph, node);
-    uint8_t nothing = node->kind == PTIO_N_BIG_DECIMAL ? '0' : 0;
-    for (uint32_t i = 0; i < node->a; i++)
-        if (digits[i] != nothing && digits[i] != '-') return false;
-    return true;
+    return node->kind == PTIO_N_INT && node->integer == 0;
 }
 
 HANDLER(range) {

@@ -55,6 +55,32 @@ def open_checkpoint(
             f.seek(start + checkpoint.end)  # other objects may follow one of a legacy format
 
 
+def read_leniently(
+    source: Source,
+    *,
+    limits: Limits | None,
+    inert: bool = False,
+    allow: tuple[str, ...] = (),
+    encoding: str = "utf-8",
+    path: str | None = None,
+    members: Any = None,
+) -> Checkpoint:
+    """As much of a checkpoint as can be read: what is wrong with it is its `error`."""
+    return Checkpoint(
+        source,
+        limits=for_core(limits),
+        inert=inert,
+        allow=allow,
+        encoding=encoding,
+        path=path,
+        judge=None,
+        order=0,
+        for_torch=False,
+        members=members,
+        lenient=True,
+    )
+
+
 @contextmanager
 def open_archive(
     f: Any, *, mmap: bool | str, limits: Limits | None = None, order: int = 0

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ptio import _core
-from ptio._checkpoint import for_core
+from ptio._checkpoint import read_leniently
 from ptio._containers import Options, open_container
 from ptio._errors import Error
 from ptio._limits import Limits
@@ -216,19 +216,7 @@ class _File:
             return [], e
 
     def _parse(self) -> _core.Checkpoint:
-        return _core.Checkpoint(
-            self._source,
-            limits=for_core(self._limits),
-            inert=True,
-            allow=(),
-            encoding="utf-8",
-            path=self._path,
-            judge=None,
-            order=0,
-            for_torch=False,
-            members=None,
-            lenient=True,
-        )
+        return read_leniently(self._source, limits=self._limits, inert=True, path=self._path)
 
     def _other_container(
         self, form: str, error: Exception

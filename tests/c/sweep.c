@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sweep.h"
 
+#include "checkpoint.h"
 #include "memory.h"
 
-typedef struct {
-    const uint8_t *bytes;
-    uint64_t reads, fail_at;
-} reader;
-
-static ptio_status read_or_fail(void *context, uint64_t offset, void *out, size_t n, ptio_error *err) {
-    reader *r = context;
+ptio_status sweep_read(void *reader, uint64_t offset, void *out, size_t n, ptio_error *err) {
+    sweep_reader *r = reader;
     if (++r->reads == r->fail_at) return ptio_fail(err, PTIO_E_IO, "T0.io", offset, "the disk is gone");
     memcpy(out, r->bytes + offset, n);
     return PTIO_OK;
+}
+
+ptio_status sweep_open(const ptio_source *source, ptio_error *err) {
+    const ptio_checkpoint_options options = {.limits = PTIO_LIMITS_DEFAULT};
+    ptio_checkpoint c;
+    ptio_status status = ptio_checkpoint_open(source, &options, &c, err);
+    ptio_checkpoint_free(&c);
+    return status;
 }
 
 static void check(const sweep_entry *e, uint64_t k, bool failed, ptio_status status, ptio_status failure, const ptio_error *err) {
@@ -30,8 +34,8 @@ static void sweep_allocations(const sweep_entry *e, const void *bytes, size_t si
     for (bool more = true; more; k++) {
         more = false;
         for (int callback = 0; callback < 2; callback++) {
-            reader r = {.bytes = bytes};
-            if (callback) ptio_source_callback(read_or_fail, &r, size, &source);
+            sweep_reader r = {.bytes = bytes};
+            if (callback) ptio_source_callback(sweep_read, &r, size, &source);
             else ptio_source_borrow(bytes, size, &source);
             ptio_memory_fail_at(k);
             ptio_status status = e->run(&source, &err);
@@ -48,8 +52,8 @@ static void sweep_reads(const sweep_entry *e, const void *bytes, size_t size) {
     ptio_error err = {0};
     uint64_t k = 1;
     for (bool failed = true; failed; k++) {
-        reader r = {.bytes = bytes, .fail_at = k};
-        ptio_source_callback(read_or_fail, &r, size, &source);
+        sweep_reader r = {.bytes = bytes, .fail_at = k};
+        ptio_source_callback(sweep_read, &r, size, &source);
         ptio_status status = e->run(&source, &err);
         failed = r.reads >= k;
         check(e, k, failed, status, PTIO_E_IO, &err);

@@ -29,8 +29,7 @@ static size_t size_of(unsigned i) {
 static void prepare(void) {
     payload = malloc(LARGE + RECORDS);
     if (payload == NULL) abort();
-    uint32_t state = 7;
-    for (size_t i = 0; i < LARGE + RECORDS; i++) payload[i] = (uint8_t)((state = state * 1664525 + 1013904223) >> 24);
+    fill_with_noise(payload, LARGE + RECORDS);
     for (unsigned i = 0; i < RECORDS; i++) snprintf(names[i], sizeof names[i], "m/data/%u", i);
 }
 

@@ -245,6 +245,34 @@ static void a_file_may_be_one_pickle(void) {
     ptio_checkpoint_free(&c);
 }
 
+static void a_graph_is_given_back_alone_and_may_be_made_again(void) {
+    static const char fine[] = "\x80\2" TENSOR ".", broken[] = "\x80\2(" TENSOR UNKNOWN "t.";
+    ptio_checkpoint_options options = default_options();
+    ptio_error err = {0};
+    opened o;
+    ASSERT_OK(open_pickle(&o, LITERAL(fine), NULL, &err));
+    uint64_t object_bytes = o.c.object_bytes;
+    for (int again = 0; again < 2; again++) {
+        ptio_checkpoint_free_graph(&o.c);
+        ASSERT_EQUAL(o.c.graph.count + o.c.tensor_count + o.c.storage_count + o.c.dim_count + o.c.object_bytes, 0);
+        ASSERT_EQUAL(o.c.index.count, 6);
+        ASSERT_OK(ptio_checkpoint_parse(&o.c, &options, &err));
+        ASSERT_EQUAL(opened_tensor(&o)->storage, 0);
+        ASSERT_EQUAL(o.c.storage_count, 1);
+        ASSERT_EQUAL(o.c.object_bytes, object_bytes);
+    }
+    opened_free(&o);
+    ASSERT_EQUAL(open_pickle(&o, LITERAL(broken), NULL, &err), PTIO_E_GLOBAL_FORBIDDEN);
+    for (int again = 0; again < 2; again++) {
+        ASSERT_EQUAL(o.c.forbidden_count, 1);
+        ptio_checkpoint_free_graph(&o.c);
+        ASSERT_EQUAL(o.c.graph.count + o.c.tensor_count + o.c.forbidden_count, 0);
+        ASSERT_EQUAL(o.c.pickle_size, sizeof broken - 1);
+        ASSERT_EQUAL(ptio_checkpoint_parse(&o.c, &options, &err), PTIO_E_GLOBAL_FORBIDDEN);
+    }
+    opened_free(&o);
+}
+
 /* A pickle with some of everything: each allocation on its way fails in turn. */
 static void memory_may_run_out_anywhere(void) {
     static const char all[] =
@@ -278,5 +306,6 @@ void suite_checkpoint(void) {
     RUN(a_caller_may_name_the_members);
     RUN(an_archive_can_be_looked_at_without_its_pickle);
     RUN(a_file_may_be_one_pickle);
+    RUN(a_graph_is_given_back_alone_and_may_be_made_again);
     RUN(memory_may_run_out_anywhere);
 }

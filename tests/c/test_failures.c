@@ -25,11 +25,6 @@ static ptio_status open_with(const ptio_source *source, const ptio_checkpoint_op
     return status;
 }
 
-static ptio_status open_plainly(const ptio_source *source, ptio_error *err) {
-    const ptio_checkpoint_options options = {.limits = limits};
-    return open_with(source, &options, err);
-}
-
 static ptio_status open_inert(const ptio_source *source, ptio_error *err) {
     const ptio_checkpoint_options options = {.limits = limits, .inert = true};
     return open_with(source, &options, err);
@@ -117,7 +112,7 @@ static void make_archive(zip_archive *zip, const void *pickle, size_t size) {
 static void archives_with_a_checkpoint(void) {
     static const sweep_entry entries[] = {
         {"inert", open_inert, PTIO_OK, 8, 8, false},      {"members", open_members, PTIO_OK, 8, 8, false},
-        {"judged", open_judged, PTIO_OK, 8, 8, false},    {"refused", open_plainly, PTIO_E_GLOBAL_FORBIDDEN, 8, 8, false},
+        {"judged", open_judged, PTIO_OK, 8, 8, false},    {"refused", sweep_open, PTIO_E_GLOBAL_FORBIDDEN, 8, 8, false},
         {"archive", look_at_archive, PTIO_OK, 7, 8, false}, {"leaves", list_leaves, PTIO_OK, 11, 8, false},
     };
     zip_archive zip;

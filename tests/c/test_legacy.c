@@ -369,16 +369,8 @@ static void every_changed_byte_ends_in_an_error_or_a_checkpoint(void) {
     ASSERT_TRUE(fine > 20 * sizeof values); /* the bytes of the storages */
 }
 
-static ptio_status open_and_close(const ptio_source *source, ptio_error *err) {
-    const ptio_checkpoint_options options = default_options();
-    ptio_checkpoint c;
-    ptio_status status = ptio_checkpoint_open(source, &options, &c, err);
-    ptio_checkpoint_free(&c);
-    return status;
-}
-
 static void memory_and_reads_may_fail(void) {
-    static const sweep_entry entries[] = {{"legacy", open_and_close, PTIO_OK, 8, 3, false}};
+    static const sweep_entry entries[] = {{"legacy", sweep_open, PTIO_OK, 8, 3, false}};
     SWEEP(entries, whole, sizeof whole - 1);
 }
 

@@ -25,8 +25,7 @@ static size_t size_of(unsigned i) {
 static void mixed(zip_archive *zip) {
     if (payload == NULL) {
         payload = malloc(LARGE + RECORDS);
-        uint32_t state = 7;
-        for (size_t i = 0; i < LARGE + RECORDS; i++) payload[i] = (uint8_t)((state = state * 1664525 + 1013904223) >> 24);
+        fill_with_noise(payload, LARGE + RECORDS);
     }
     zip_begin(zip);
     for (unsigned i = 0; i < RECORDS; i++) {

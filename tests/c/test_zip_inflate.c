@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "archives.h"
+#include "sweep.h"
 #include "zip_inflate.h"
 
 void suite_zip_inflate(void);
@@ -185,9 +186,7 @@ static void errors_of_the_source_come_through(void) {
     ptio_source source;
     ptio_zip_index index;
     ptio_inflater *inflater = NULL;
-    ptio_limits limits = PTIO_LIMITS_DEFAULT;
-    uint32_t state = 1;
-    for (size_t i = 0; i < SIZE; i++) noise[i] = (uint8_t)((state = state * 1664525 + 1013904223) >> 24);
+    fill_with_noise(noise, SIZE);
     zip_begin(&zip);
     zip_add(&zip, &(zip_member){.name = "m/data.pkl", .content = noise, .size = SIZE, .deflated = true});
     zip_finish(&zip, true, NULL, 0);
@@ -200,7 +199,6 @@ static void errors_of_the_source_come_through(void) {
     ASSERT_TEXT(err.message, "interrupted");
     ptio_inflater_free(inflater);
     ptio_zip_index_free(&index);
-    (void)limits;
     zip_free_archive(&zip);
 }
 
@@ -220,18 +218,6 @@ static void streams_that_are_damaged_behind_their_end(void) {
     zip_free_archive(&zip);
 }
 
-typedef struct {
-    const zip_archive *zip;
-    unsigned reads, fail_at;
-} failing_reader;
-
-static ptio_status fail_once(void *context, uint64_t offset, void *out, size_t n, ptio_error *err) {
-    failing_reader *r = context;
-    if (++r->reads == r->fail_at) return ptio_fail(err, PTIO_E_IO, "T0.io", offset, "the disk is gone");
-    memcpy(out, r->zip->bytes + offset, n);
-    return PTIO_OK;
-}
-
 static void any_read_may_fail(void) {
     uint8_t *out = malloc(SIZE);
     ptio_error err;
@@ -244,8 +230,8 @@ static void any_read_may_fail(void) {
     for (; status != PTIO_OK && k < 100; k++) {
         ptio_source source;
         ptio_inflater *inflater = NULL;
-        failing_reader reader = {.zip = &zip};
-        ptio_source_callback(fail_once, &reader, zip.size, &source);
+        sweep_reader reader = {.bytes = zip.bytes};
+        ptio_source_callback(sweep_read, &reader, zip.size, &source);
         ASSERT_OK(ptio_zip_prove(&source, &index, 0, &err));
         ASSERT_OK(ptio_inflater_new(&source, &index, &inflater, &err));
         reader.fail_at = reader.reads + k;
@@ -270,8 +256,7 @@ static void sizes_beyond_4_gib_get_their_field(void) {
     ptio_inflater *inflater = NULL;
     ptio_limits limits = PTIO_LIMITS_DEFAULT;
     uint8_t *noise = malloc(NOISE);
-    uint32_t state = 1;
-    for (size_t i = 0; i < NOISE; i++) noise[i] = (uint8_t)((state = state * 1664525 + 1013904223) >> 24);
+    fill_with_noise(noise, NOISE);
     zip_begin(&zip);
     zip_add(&zip, &(zip_member){.name = "m/data.pkl", .content = noise, .size = NOISE, .deflated = true, .local_zip64 = 2, .local_sentinel = true, .central_zip64 = true});
     zip_finish(&zip, true, NULL, 0);

@@ -51,6 +51,9 @@ void zip_free_archive(zip_archive *zip);
 /* An archive as torch.save writes it: the pickle and `storages` of `size` bytes each. */
 void zip_torch(zip_archive *zip, size_t storages, size_t size);
 
+/* Content that deflate cannot make smaller; always the same. */
+void fill_with_noise(uint8_t *content, size_t size);
+
 /* Overwrite bytes of a finished archive. */
 void zip_put8(zip_archive *zip, size_t at, uint64_t value);
 void zip_put16(zip_archive *zip, size_t at, uint64_t value);

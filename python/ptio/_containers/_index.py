@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ptio._checkpoint import for_core
+from ptio._checkpoint import read_leniently
 from ptio._containers._base import Options
 from ptio._containers._described import Described, pickle_of
 from ptio._containers._pickled import Pickled
-from ptio._core import Checkpoint, Source
+from ptio._core import Source
 from ptio._errors import Error
 from ptio._limits import Limits
 
@@ -28,18 +28,8 @@ class Index:
         self.source = source.part(0, source.size)
         self.path = path
         self._options = options
-        self.core = Checkpoint(
-            self.source,
-            limits=for_core(options.limits),
-            inert=False,
-            allow=(),
-            encoding=options.encoding,
-            path=path,
-            judge=None,
-            order=0,
-            for_torch=False,
-            members=None,
-            lenient=True,
+        self.core = read_leniently(
+            self.source, limits=options.limits, encoding=options.encoding, path=path
         )
         self.sizes = {r.name.partition("/")[2]: r.size for r in self.core.records()}
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ptio import _core
-from ptio._checkpoint import for_core
+from ptio._checkpoint import read_leniently
 from ptio._containers import Options, container_of, is_other
 from ptio._containers._index import Index
 from ptio._containers._pickled import touched
@@ -118,18 +118,13 @@ class PickleScan:
         return form, first, first
 
     def _parse(self, options: Options, members: Any = None, inert: bool = False) -> Any:
-        return _core.Checkpoint(
+        return read_leniently(
             self._source,
-            limits=for_core(options.limits),
+            limits=options.limits,
             inert=inert,
             allow=tuple(options.allow),
             encoding=options.encoding,
-            path=None,
-            judge=None,
-            order=0,
-            for_torch=False,
             members=members,
-            lenient=True,
         )
 
     # --- what a pickle names
@@ -194,12 +189,16 @@ class PickleScan:
         elif records and view.pickle_size and _core.sniff(self._source)[0] == "zip":
             # Without the pickle's bytes nobody has proven where the members are.
             self._check_members(view, len(records), rows)
+        self._prove_composites(view)
+        self._note_tensors(view)
+
+    def _prove_composites(self, view: _core.Checkpoint) -> None:
+        """What only the bytes of tensors decide is proven when they are built."""
         if view.error is None and view.has_composites:
             try:
                 view.build(None, verify=False, private=False, threads=0, progress=None)
             except Error as e:
-                found.add_error(e, self._prefix)
-        self._note_tensors(view)
+                self._found.add_error(e, self._prefix)
 
     def _check_members(
         self, view: _core.Checkpoint, members: int, rows: list[_core.TensorInfo]
@@ -320,11 +319,7 @@ class PickleScan:
     def _one_of(self, members: tuple[str, str, str], rules: Options) -> set[str]:
         """One pickle of an archive; the members that it is and needs."""
         view = self._judge(self._parse(rules, members), rules, members)
-        if view.error is None and view.has_composites:
-            try:
-                view.build(None, verify=False, private=False, threads=0, progress=None)
-            except Error as e:
-                self._found.add_error(e, self._prefix)
+        self._prove_composites(view)
         needed = {t.record.partition("/")[2] for t in view.tensors(False) if t.record}
         return {members[0], *needed}
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ptio import _core
-from ptio._checkpoint import for_core
+from ptio._checkpoint import read_leniently
 
 _LONGEST_NAME = 512
 _BYTES_OF_NAME = 400  # of memory, beside its text
@@ -275,18 +275,11 @@ def verdicts(names: Sequence[Named]) -> list[str]:
         for text in (n.module.encode(), n.name.encode()):
             parts.append(b"X" + len(text).to_bytes(4, "little") + text)
         parts.append(b"\x930")
-    core = _core.Checkpoint(
+    core = read_leniently(
         _core.Source.from_bytes(b"", 0),
-        limits=for_core(None),
+        limits=None,
         inert=True,
-        allow=(),
-        encoding="utf-8",
-        path=None,
-        judge=None,
-        order=0,
-        for_torch=False,
         members=(b"".join([*parts, b"N."]), []),
-        lenient=True,
     )
     rows, *_ = core.globals((), len(plain), len(plain))
     known = {(module, name): verdict for module, name, verdict, *_ in rows}
