@@ -185,12 +185,12 @@ ptio_status ptio_checkpoint_read_pickle(ptio_checkpoint *checkpoint, const ptio_
 void ptio_global_name(const ptio_graph *graph, ptio_ref node, const uint8_t **module, size_t *module_size,
                       const uint8_t **name, size_t *name_size);
 
-/* The storage of a TENSOR or STORAGE node; PTIO_NO_STORAGE for one that has none, and for others. */
 /* Whether the pickle was compressed in the file. */
 static inline bool ptio_checkpoint_inflates(const ptio_checkpoint *c) {
-    return c->pickle_record != PTIO_NO_RECORD && c->index.records[c->pickle_record].method != 0;
+    return c->pickle_record != PTIO_NO_RECORD && c->index.records[c->pickle_record].method != PTIO_ZIP_STORED;
 }
 
+/* The storage of a TENSOR or STORAGE node; PTIO_NO_STORAGE for one that has none, and for others. */
 static inline uint32_t ptio_storage_of_node(const ptio_checkpoint *c, const ptio_node *node) {
     return node->kind == PTIO_N_STORAGE  ? node->a
            : node->kind == PTIO_N_TENSOR ? c->tensors[node->a].storage

@@ -274,6 +274,36 @@ static void a_graph_is_given_back_alone_and_may_be_made_again(void) {
 }
 
 /* A pickle with some of everything: each allocation on its way fails in turn. */
+static ptio_status open_numbers(bool deflated, uint64_t most, ptio_error *err) {
+    zip_archive zip;
+    ptio_source source;
+    ptio_checkpoint c;
+    pickle_buffer p = {0};
+    ptio_checkpoint_options options = default_options();
+    options.limits.object_bytes = most;
+    ADD(&p, "(");
+    ADD_TIMES(&p, "K\1", 30000);
+    ADD(&p, "l.");
+    zip_begin(&zip);
+    zip_add(&zip, &(zip_member){.name = "m/data.pkl", .content = p.bytes, .size = p.size, .deflated = deflated});
+    zip_finish(&zip, true, NULL, 0);
+    ptio_source_borrow(zip.bytes, zip.size, &source);
+    ptio_status status = ptio_checkpoint_open(&source, &options, &c, err);
+    ptio_checkpoint_free(&c);
+    zip_free_archive(&zip);
+    pickle_free(&p);
+    return status;
+}
+
+/* 60,000 bytes that are a few hundred in the file, and a list of 30,000 items. */
+static void a_compressed_pickle_and_what_it_makes_share_a_limit(void) {
+    ptio_error err = {0};
+    ASSERT_OK(open_numbers(false, 600000, &err));
+    ASSERT_OK(open_numbers(true, 2000000, &err));
+    ASSERT_FAILS(open_numbers(true, 600000, &err), LIMIT, "R.object-bytes", "limit object_bytes", PTIO_NO_OFFSET);
+    ASSERT_FAILS(open_numbers(true, 300000, &err), LIMIT, "R.arena", "limit object_bytes", PTIO_NO_OFFSET);
+}
+
 static void memory_may_run_out_anywhere(void) {
     static const char all[] =
         "(" TENSOR "]q\1r\xff\xff\xff\x7f(NNe}" INT("1") "Ns\x8f(NK\1\x90(K\1\x91" REAL("1.5") PY2("a\\x00") TEXT("\\u00e9")
@@ -307,5 +337,6 @@ void suite_checkpoint(void) {
     RUN(an_archive_can_be_looked_at_without_its_pickle);
     RUN(a_file_may_be_one_pickle);
     RUN(a_graph_is_given_back_alone_and_may_be_made_again);
+    RUN(a_compressed_pickle_and_what_it_makes_share_a_limit);
     RUN(memory_may_run_out_anywhere);
 }
