@@ -300,7 +300,7 @@ static void a_compressed_pickle_and_what_it_makes_share_a_limit(void) {
     ptio_error err = {0};
     ASSERT_OK(open_numbers(false, 600000, &err));
     ASSERT_OK(open_numbers(true, 2000000, &err));
-    ASSERT_FAILS(open_numbers(true, 600000, &err), LIMIT, "R.object-bytes", "limit object_bytes", PTIO_NO_OFFSET);
+    ASSERT_FAILS(open_numbers(true, 600000, &err), LIMIT, "R.object-bytes", "limit object_bytes", 60001);
     ASSERT_FAILS(open_numbers(true, 300000, &err), LIMIT, "R.arena", "limit object_bytes", PTIO_NO_OFFSET);
 }
 
