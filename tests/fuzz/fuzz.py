@@ -185,7 +185,7 @@ def replay(target, program, work):
         print(f"{target}: no inputs are stored")
         return False
     done = subprocess.run(
-        [str(program), *limits_of(target), "-runs=0", str(folder)],
+        [str(program), *limits_of(target), "-timeout=10", "-runs=0", str(folder)],
         stderr=subprocess.PIPE,
         env=environment(work),
     )
