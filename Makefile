@@ -70,6 +70,7 @@ sweep: $(VENV)/.built $(VENV)/.tests ## every changed byte of small files: an ho
 
 leaks: $(VENV)/.built $(VENV)/.tests ## every hostile file many times over: LOOPS=1000
 	LOOPS=$(LOOPS) $(PY) tests/leaks/repeat.py
+	PTIO_SWEEP=1 $(PY) -m pytest tests/test_allocation_failures.py
 
 lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sources
 	$(VENV)/bin/ruff check

@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("_testcapi", reason="this Python cannot make its allocations fail")
 
 HERE = pathlib.Path(__file__).resolve().parent
+THOROUGH = os.environ.get("PTIO_SWEEP", "0") not in ("", "0")
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd_create"),
@@ -48,7 +49,7 @@ def test_every_allocation_may_fail(tmp_path):
     assert found["build containers"][0] > 30, "allocations did not fail"
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="takes minutes: PTIO_SWEEP=1 runs it")
 def test_nothing_is_left_behind_where_an_allocation_fails(tmp_path):
     found = sweep(tmp_path, "nomemory.operations", 12)
     # One block, where the name "__setstate__" cannot be made for a structured numpy.dtype. Whose it
