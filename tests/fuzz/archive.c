@@ -109,8 +109,9 @@ static bool copy_records(const ptio_zip_index *index, const uint8_t *archive, si
     return ptio_archive_finish(to, &err) == PTIO_OK;
 }
 
-bool fuzz_with_pickle(const uint8_t *archive, size_t size, const void *pickle, size_t pickle_size,
-                      fuzz_buffer *out) {
+/* The same archive around another pickle; false where that does not work. */
+static bool with_pickle(const uint8_t *archive, size_t size, const void *pickle, size_t pickle_size,
+                        fuzz_buffer *out) {
     ptio_source source;
     ptio_zip_index index;
     ptio_sink sink;
@@ -163,7 +164,7 @@ static size_t mutate_pickle(uint8_t *data, size_t size, size_t max_size) {
     memcpy(pickle, data + at, length);
     length = fuzz_mutate(pickle, length, max_size / 2);
     fuzz_buffer archive = {0};
-    if (fuzz_with_pickle(data, size, pickle, length, &archive) && archive.size <= max_size) {
+    if (with_pickle(data, size, pickle, length, &archive) && archive.size <= max_size) {
         memcpy(data, archive.bytes, archive.size);
         made = archive.size;
     }

@@ -25,7 +25,6 @@ SHARED = ("harness", "prove", "use", "archive", "same")
 SANITIZERS = {
     "address": "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer",
     "memory": "-fsanitize=memory -fno-sanitize-recover=all -fno-omit-frame-pointer",
-    "coverage": "-fprofile-instr-generate -fcoverage-mapping",
 }
 WRAPPED_FOR_MEMORY = (
     *("zip_error_init", "zip_error_set", "zip_error_strerror", "zip_stat_init", "zip_stat_index"),
@@ -60,11 +59,8 @@ def run(*command, **options):
 def build(sanitizer, out, targets=CORE_TARGETS):
     """The targets, as out/NAME."""
     out.mkdir(parents=True, exist_ok=True)
-    fuzzing = "-fsanitize=fuzzer-no-link" if sanitizer != "coverage" else ""
-    flags = (
-        f"-std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -pthread {SANITIZERS[sanitizer]} {fuzzing}"
-    )
-    flags = [*flags.split(), "-iquote", CORE, "-iquote", HERE]
+    flags = f"-std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -pthread {SANITIZERS[sanitizer]}"
+    flags = [*flags.split(), "-fsanitize=fuzzer-no-link", "-iquote", CORE, "-iquote", HERE]
     sources = [*sorted(CORE.glob("*.c")), *(HERE / f"{name}.c" for name in SHARED)]
     if sanitizer == "memory":
         sources.append(HERE / "msan_libraries.c")
@@ -137,17 +133,16 @@ def pack(target, folder):
 # --- running ------------------------------------------------------------------------------------
 
 
-def environment(folder):
+def environment():
     return {
         **os.environ,
         "ASAN_OPTIONS": "quarantine_size_mb=1:malloc_context_size=2:detect_leaks=1:handle_abort=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "MSAN_OPTIONS": "handle_abort=1",
-        "LLVM_PROFILE_FILE": str(folder / "%p.profraw"),
     }
 
 
-def fuzz(target, program, work, seconds, options=()):
+def fuzz(target, program, work, seconds):
     """Fuzzes for so long; returns (executions, edges, failures)."""
     corpus, findings = work / "corpus" / target, work / "findings" / target
     findings.mkdir(parents=True, exist_ok=True)
@@ -161,9 +156,9 @@ def fuzz(target, program, work, seconds, options=()):
         f"-max_len={LENGTHS.get(target, 4096)}",
         f"-max_total_time={seconds}",
     ]
-    command += ["-print_final_stats=1", "-entropic=0", *options]
+    command += ["-print_final_stats=1", "-entropic=0"]
     done = subprocess.run(
-        [str(part) for part in command], stderr=subprocess.PIPE, env=environment(work)
+        [str(part) for part in command], stderr=subprocess.PIPE, env=environment()
     )
     text = done.stderr.decode(errors="replace")
     executions = re.findall(r"stat::number_of_executed_units: +(\d+)", text)
@@ -187,7 +182,7 @@ def replay(target, program, work):
     done = subprocess.run(
         [str(program), *limits_of(target), "-timeout=10", "-runs=0", str(folder)],
         stderr=subprocess.PIPE,
-        env=environment(work),
+        env=environment(),
     )
     print(f"{target}: {len(inputs)} stored inputs, {'fine' if done.returncode == 0 else 'FAILED'}")
     if done.returncode != 0:
@@ -299,7 +294,7 @@ def do_store(arguments):
             reduced / target,
             found / target,
         ]
-        run(*command, env=environment(arguments.work), stderr=subprocess.DEVNULL)
+        run(*command, env=environment(), stderr=subprocess.DEVNULL)
         pack(target, reduced / target)
         before, after = (len(list((kind / target).iterdir())) for kind in (found, reduced))
         print(f"{target}: {before} inputs, {after} stored")

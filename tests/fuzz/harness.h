@@ -59,10 +59,6 @@ void fuzz_archive(const void *pickle, size_t size, fuzz_buffer *out);
 /* Makes the CRCs of an archive true again, where its headers can be read. */
 void fuzz_mend_crcs(uint8_t *archive, size_t size);
 
-/* The same archive around another pickle; false where that does not work. */
-bool fuzz_with_pickle(const uint8_t *archive, size_t size, const void *pickle, size_t pickle_size,
-                      fuzz_buffer *out);
-
 /* A mutation that an archive survives, else libFuzzer's own. */
 size_t fuzz_mutate_archive(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 
