@@ -11,7 +11,6 @@ import pathlib
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 pytest.importorskip("_testcapi", reason="this Python cannot make its allocations fail")
@@ -21,7 +20,6 @@ THOROUGH = os.environ.get("PTIO_SWEEP", "0") not in ("", "0")
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd_create"),
-    pytest.mark.skipif(np.__version__.startswith("1."), reason="needs NumPy 2"),
     pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer counts other memory"),
 ]
 
@@ -47,7 +45,7 @@ def _wrong(found):
 def test_every_allocation_may_fail(tmp_path):
     found = sweep(tmp_path, "nomemory.operations", 0)
     assert not _wrong(found)
-    assert len(found) > 90
+    assert len(found) > 80
     assert found["build containers"][0] > 30, "allocations did not fail"
 
 

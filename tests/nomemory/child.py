@@ -23,6 +23,7 @@ import sys
 import ptio
 from support.outline import outline
 
+_LOST = ("<function ", "error return without exception set")  # CPython of its own functions
 _FOREVER = 0  # the second argument of set_nomemory: all allocations from the first on
 _MOST = 20_000
 _PATIENCE = 50  # so many successes in a row, and there was no k-th allocation
@@ -83,7 +84,7 @@ class Sweep:
         if isinstance(error, SystemError):
             # CPython itself loses an exception that passes through a Python function where there
             # is no memory for a frame object, and parts of NumPy set none.
-            return self._operation.in_python or str(error).startswith("<function ")
+            return self._operation.in_python or str(error).startswith(_LOST)
         expected = Exception if self._operation.any_error else MemoryError
         return isinstance(error, expected)
 
