@@ -25,7 +25,7 @@ _COMPOSITES = ("sparse", "quantized", "nested")  # classes of ptio prove what is
 _IN_PYTHON = [f"build {name}" for name in ("safetensors", *_COMPOSITES)]
 _SAVED = ("plain", "containers", "library")  # NumPy itself dies in its __array_interface__
 # Not all versions of CPython and NumPy do where their own Python code finds no memory.
-_PYTHON_SURVIVES = sys.version_info < (3, 13) and np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+_PYTHON_SURVIVES = sys.version_info < (3, 12) and np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 _OPEN = {
     "limits": LIMITS,
     "inert": True,
