@@ -63,7 +63,7 @@ class Budget:
     @classmethod
     def for_file(cls, nbytes: int) -> Budget:
         """A fraction of a second, and of another one for each 10 MB."""
-        return cls(200_000 + nbytes // 16, (32 << 20) + 2 * nbytes, 5_000 + nbytes // 1_000)
+        return cls(200_000 + nbytes // 32, (32 << 20) + 2 * nbytes, 5_000 + nbytes // 1_000)
 
     def take(self, nbytes: int) -> bool:
         """One more place, of so many bytes."""
@@ -213,12 +213,12 @@ class _Walker:
         return self._stack.pop() if self._stack else None
 
     def _pops(self, opcode: int, offset: int) -> None:
-        pops, pushes = _POPS[opcode]
-        if opcode in b"Rb\x81\x92" and len(self._stack) >= 2:
+        stack, (pops, pushes) = self._stack, _POPS[opcode]
+        if opcode in b"Rb\x81\x92" and len(stack) >= 2:
             self._found.called = offset
-        for _ in range(pops):
-            self._pop()
-        self._stack += [None] * pushes
+        del stack[-pops:]
+        if pushes:
+            stack.append(None)
 
     def _to_mark(self, pushes: int, calls: int | None) -> None:
         while self._stack:
