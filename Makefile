@@ -120,8 +120,8 @@ $(VENV)/.built: $(PACKAGING) $(C_SOURCES) | $(VENV)/.python
 $(VENV)/.tests: pyproject.toml | $(VENV)/.built
 	$(VENV)/bin/pip -q install "ptio[test]"
 	tools/torch_for_tests.sh install $(PY)
-	@$(PY) -c "import torch" 2>/dev/null && $(VENV)/bin/pip -q install "ptio[test-remote]" || \
-	  echo "the tests of remote storage are skipped: what they need cannot be installed"
+	@$(PY) -c "import torch" 2>/dev/null && $(VENV)/bin/pip -q install "ptio[test-remote,test-formats]" || \
+	  echo "the tests of remote storage and of SARIF are skipped: what they need cannot be installed"
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.built
