@@ -20,7 +20,8 @@ find_python() { # newest VERSION.x of pyenv, else pythonVERSION of the path
 
 # What these files show is about the C code or Python code that is the same everywhere.
 alike=()
-for name in lenient sweeps scan_hidden scan_many_names leaks differential damaged_bytes; do
+for name in lenient sweeps scan_hidden scan_many_names leaks differential damaged_bytes memory \
+    save_memory convert_files; do
     alike+=("--ignore=tests/test_$name.py")
 done
 
