@@ -9,7 +9,7 @@ import warnings
 
 import ptio
 import pytest
-from ptio import _destination
+from ptio._save import destination
 from support import checkpoints
 from support.compare import assert_same
 from support.destinations import OLD
@@ -151,8 +151,8 @@ def save_and_read(request, tmp_path):
 def kind(request, monkeypatch):
     """Files without names (O_TMPFILE), and file systems that have none."""
     if request.param == "named":
-        monkeypatch.setattr(_destination, "_O_TMPFILE", 0)
-    elif not _destination._O_TMPFILE:
+        monkeypatch.setattr(destination, "_O_TMPFILE", 0)
+    elif not destination._O_TMPFILE:
         pytest.skip("no O_TMPFILE")
     return request.param
 

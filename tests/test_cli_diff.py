@@ -175,7 +175,7 @@ def test_many_differences_are_cut(ptio_command, save):
 
 
 def test_one_tensor_of_each_file_at_a_time(tmp_path):
-    from ptio._diff import diff
+    from ptio._inspect.diff import diff
 
     for name in "ab":
         arrays = {str(i): np.full(1 << 20, i, np.float32) for i in range(8)}

@@ -123,7 +123,7 @@ def test_nothing_is_replaced_without_force(ptio_command, path, tmp_path):
 
 
 def test_a_failure_leaves_the_old_file(ptio_command, path, tmp_path, monkeypatch):
-    import ptio._extract
+    import ptio._rewrite.extract
 
     file = tmp_path / "out.npz"
     file.write_bytes(b"old")
@@ -131,7 +131,7 @@ def test_a_failure_leaves_the_old_file(ptio_command, path, tmp_path, monkeypatch
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ptio._extract, "_write", fail)
+    monkeypatch.setattr(ptio._rewrite.extract, "_write", fail)
     status, _, err = ptio_command("extract", path, "-o", file, "--force")
     assert status == UNREADABLE
     assert "No space" in err

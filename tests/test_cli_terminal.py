@@ -119,8 +119,14 @@ def test_verbs_are_imported_when_they_are_used(path):
     )
     loaded = set(done.stderr.split())
     assert "ptio.cli.ls" in loaded
-    others = {"ptio.cli.tree", "ptio.cli.verify", "ptio._outline", "ptio._open", "ptio._save"}
-    assert not loaded & (others | {"torch", "rich", "ptio._inspect"})
+    others = {
+        "ptio.cli.tree",
+        "ptio.cli.verify",
+        "ptio._inspect.outline",
+        "ptio._open",
+        "ptio._save.save",
+    }
+    assert not loaded & (others | {"torch", "rich", "ptio._inspect.inspect"})
 
 
 # --- completion

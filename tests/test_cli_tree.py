@@ -132,7 +132,7 @@ def test_a_graph_that_is_exponential_as_a_tree_is_shown_once(ptio_command, tmp_p
 
 
 def test_too_many_values_end_in_one_line_that_says_so(save):
-    from ptio._outline import outline
+    from ptio._inspect.outline import outline
 
     lines = list(outline({str(i): [] for i in range(50)}, (), budget=10))
     assert len(lines) == 11

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import ptio
 import pytest
-from ptio import _new_checkpoint, _safetensors_file
+from ptio._rewrite import new_checkpoint, safetensors_file
 from support import children
 from support.sources import DuckFile
 
@@ -78,7 +78,7 @@ def test_a_tensor_larger_than_a_shard_is_alone(torch, torch_save, tmp_path):
     [("5GB", 5 * 10**9), ("5gib", 5 << 30), ("1.5 MB", 1_500_000), (7, 7), ("70", 70)],
 )
 def test_sizes_of_shards(text, size):
-    assert _new_checkpoint.shard_size(text) == size
+    assert new_checkpoint.shard_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GB", "0", "-1GB", "5XB", "1e400", "nan", "5 G B", -1])
@@ -164,7 +164,7 @@ def test_the_name_says_the_format(torch, torch_save, tmp_path):
 @pytest.mark.parametrize("kind", ["file", "shards"])
 def test_a_full_disk_leaves_nothing(torch, files, torch_save, monkeypatch, tmp_path, kind):
     path = torch_save({f"{i}": torch.ones(1000) for i in range(9)})
-    monkeypatch.setattr(_safetensors_file, "_write", files.FullDisk(20_000).write)
+    monkeypatch.setattr(safetensors_file, "_write", files.FullDisk(20_000).write)
     target = tmp_path / ("x.safetensors" if kind == "file" else "shards")
     with pytest.raises(OSError) as caught:
         ptio.convert(path, target, max_shard_size=None if kind == "file" else 9000)

@@ -151,15 +151,15 @@ class TwoFiles:
 def test_storages_of_two_files_are_not_mistaken(
     torch, files, torch_save, monkeypatch, tmp_path, name
 ):
-    from ptio import _convert
+    from ptio._rewrite import convert
 
     one = {"a": torch.arange(6.0), "b": torch.arange(6.0, 9.0)}
     tied = torch.arange(10.0, 16.0)
     two = {"c": tied, "d": tied.detach(), "e": tied[:3]}
     paths = [torch_save(one, "one.pt"), torch_save(two, "two.pt")]
-    theirs = _convert.open_container
+    theirs = convert.open_container
     monkeypatch.setattr(
-        _convert, "open_container", lambda f, options: TwoFiles(*(theirs(p, options) for p in f))
+        convert, "open_container", lambda f, options: TwoFiles(*(theirs(p, options) for p in f))
     )
     report = ptio.convert(paths, tmp_path / name)
     assert report.nbytes == (6 + 3 + 6) * 4

@@ -362,10 +362,10 @@ def test_chunks_that_overlap_and_leave_a_gap(torch, make):
 
 
 def test_comparing_chunks_has_a_limit(torch, make, monkeypatch):
-    from ptio._containers import _distributed_metadata
+    from ptio._containers import distributed_metadata
 
     made = make().tensor("w", torch.ones(4, 4), _grid((4, 4), 2, 2))
-    monkeypatch.setattr(_distributed_metadata, "_MOST_PAIRS", 0)
+    monkeypatch.setattr(distributed_metadata, "_MOST_PAIRS", 0)
     with pytest.raises(ptio.LimitError, match="pairs of chunks"):
         ptio.load(made.write())
 

@@ -11,8 +11,8 @@ import sys
 import threading
 
 import pytest
-from ptio import _destination
-from ptio._destination import open_destination
+from ptio._save import destination
+from ptio._save.destination import open_destination
 from support import children, saving
 from support.destinations import NEW, OLD, failing, files, hidden, in_child, names
 
@@ -39,7 +39,7 @@ def test_the_old_file_stays_until_the_new_one_is_whole(kind, old):
 
 
 def test_temporary_files_do_not_look_like_checkpoints(folder, monkeypatch):
-    monkeypatch.setattr(_destination, "_O_TMPFILE", 0)
+    monkeypatch.setattr(destination, "_O_TMPFILE", 0)
     with open_destination(folder / "model.pt"):
         assert len(names(folder)) == 1
         assert not [*folder.glob("*.pt"), *folder.glob("*.ckpt")]
@@ -295,7 +295,7 @@ def test_somebody_elses_file_in_a_sticky_directory_is_written_in_place(kind, old
 
 
 def test_the_warning_is_at_the_line_of_the_caller(old, monkeypatch):
-    monkeypatch.setattr(_destination.Destination, "_obstacle", lambda self: "of this test")
+    monkeypatch.setattr(destination.Destination, "_obstacle", lambda self: "of this test")
     with pytest.warns(UserWarning, match="of this test") as caught:  # noqa: SIM117
         with open_destination(old) as file:
             saving.write(file, NEW)
@@ -304,7 +304,7 @@ def test_the_warning_is_at_the_line_of_the_caller(old, monkeypatch):
 
 
 def test_a_warning_that_is_an_error_leaves_the_old_file(old, monkeypatch):
-    monkeypatch.setattr(_destination.Destination, "_obstacle", lambda self: "of this test")
+    monkeypatch.setattr(destination.Destination, "_obstacle", lambda self: "of this test")
     with pytest.raises(UserWarning), open_destination(old):
         pass
     assert old.read_bytes() == OLD

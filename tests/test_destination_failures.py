@@ -13,8 +13,8 @@ import threading
 import numpy as np
 import ptio
 import pytest
-from ptio import _destination
-from ptio._destination import open_destination
+from ptio._save import destination
+from ptio._save.destination import open_destination
 from support import checkpoints, saving
 from support.destinations import (
     NEW,
@@ -49,7 +49,7 @@ def test_an_interrupt_at_any_call_leaves_one_whole_file(kind, old, monkeypatch, 
     for number in itertools.count(1):
         old.write_bytes(OLD)
         calls = saving.Calls(interrupt, number, after)
-        monkeypatch.setattr(_destination, "os", calls)
+        monkeypatch.setattr(destination, "os", calls)
         try:
             saving.save(old, NEW, durable=True)
         except KeyboardInterrupt:
@@ -114,7 +114,7 @@ def test_a_last_step_that_is_not_possible_becomes_a_copy(kind, old, monkeypatch,
 
 def test_where_a_copy_is_not_possible_either_both_files_are_named(kind, old, monkeypatch):
     monkeypatch.setattr(os, "rename", failing(errno.EBUSY))
-    monkeypatch.setattr(_destination, "_is_mapped", lambda fd: True)
+    monkeypatch.setattr(destination, "_is_mapped", lambda fd: True)
     with pytest.raises(OSError) as caught:
         saving.save(old, NEW)
     assert hidden(caught.value.filename)
@@ -123,7 +123,7 @@ def test_where_a_copy_is_not_possible_either_both_files_are_named(kind, old, mon
 
 
 def test_a_temporary_file_that_somebody_removed(old, monkeypatch):
-    monkeypatch.setattr(_destination, "_O_TMPFILE", 0)
+    monkeypatch.setattr(destination, "_O_TMPFILE", 0)
     with pytest.raises(FileNotFoundError) as caught, open_destination(old):  # noqa: PT012
         (temporary,) = old.parent.glob(".model.pt.*")
         temporary.unlink()
@@ -234,7 +234,7 @@ def test_a_mapped_file_is_not_written_in_place(folder, monkeypatch, atomic):
     path = folder / "model.pt"
     values = np.arange(50_000, dtype=np.float32)
     path.write_bytes(checkpoints.save({"w": checkpoints.tensor("float32", values.tobytes())}))
-    monkeypatch.setattr(_destination.Destination, "_obstacle", lambda self: "of this test")
+    monkeypatch.setattr(destination.Destination, "_obstacle", lambda self: "of this test")
     array = ptio.load(path, mmap=True)["w"]
     with pytest.raises(OSError, match="mmap=False") as caught:
         saving.save(path, NEW, atomic=atomic)
@@ -295,7 +295,7 @@ assert saving.content(path) in versions
 
 
 def test_a_save_inside_a_save_does_not_take_its_temporary(old, monkeypatch):
-    monkeypatch.setattr(_destination, "_O_TMPFILE", 0)
+    monkeypatch.setattr(destination, "_O_TMPFILE", 0)
     with open_destination(old) as outer:
         with open_destination(old) as inner:
             assert len(names(old.parent)) == 3
@@ -360,8 +360,8 @@ def test_other_files_stay(kind, old):
 
 def test_a_new_file_that_another_save_takes_for_a_leftover(old, monkeypatch):
     """Before it is locked; the save makes another."""
-    monkeypatch.setattr(_destination, "_O_TMPFILE", 0)
-    lock, robbed = _destination._lock, []
+    monkeypatch.setattr(destination, "_O_TMPFILE", 0)
+    lock, robbed = destination._lock, []
 
     def late(fd):
         if not robbed:
@@ -369,7 +369,7 @@ def test_a_new_file_that_another_save_takes_for_a_leftover(old, monkeypatch):
             robbed[0].unlink()
         return lock(fd)
 
-    monkeypatch.setattr(_destination, "_lock", late)
+    monkeypatch.setattr(destination, "_lock", late)
     saving.save(old, NEW)
     assert len(robbed) == 1
     assert files(old.parent) == {"model.pt": NEW}
@@ -393,7 +393,7 @@ def test_a_name_that_another_save_took_in_the_meantime_stays(kind, old, monkeypa
 
 
 def test_file_systems_without_locks(kind, old, monkeypatch):
-    monkeypatch.setattr(_destination.fcntl, "flock", failing(errno.ENOLCK))
+    monkeypatch.setattr(destination.fcntl, "flock", failing(errno.ENOLCK))
     path = leftover(old.parent, 0)
     saving.save(old, NEW)
     with pytest.raises(KeyboardInterrupt), open_destination(old):

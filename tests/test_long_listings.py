@@ -7,7 +7,7 @@ import io
 import ptio
 import pytest
 from attacks import containers, exhaustion
-from ptio._diff import diff
+from ptio._inspect.diff import diff
 from support import checkpoints, zip_files
 from support import pickle_asm as asm
 

@@ -195,9 +195,9 @@ def test_safetensors_of_two_formats(torch, files, torch_save, monkeypatch, tmp_p
     weight = torch.ones(3)
     one = torch_save({"a": torch.zeros(3), "b": weight, "c": weight.detach()})
     save_file({name: torch.full((3,), 4.0) for name in "abc"}, tmp_path / "two.safetensors")
-    from ptio import _merge
+    from ptio._rewrite import merge
 
-    report = _merge.merge([one, tmp_path / "two.safetensors"], tmp_path / "x.safetensors")
+    report = merge.merge([one, tmp_path / "two.safetensors"], tmp_path / "x.safetensors")
     result = load_file(tmp_path / "x.safetensors")
     assert {name: t.tolist() for name, t in result.items()} == {
         "a": [2.0] * 3,

@@ -10,7 +10,7 @@ import numpy as np
 import ptio
 import pytest
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
-from ptio import _array_plan
+from ptio._save import array_plan
 from support import numpy_saving
 
 NUMPY = ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1", "c16", "c8"]
@@ -120,7 +120,7 @@ def test_small_pieces_make_the_same_file(monkeypatch):
     obj |= {f"{shape}": x.reshape(shape)[..., ::-1] for shape in [(1, 24), (24, 1), (1, 1, 24)]}
     whole = numpy_saving.saved_bytes(obj)
     for size in (1, 8, 20, 64):
-        monkeypatch.setattr(_array_plan, "_PIECE", size)
+        monkeypatch.setattr(array_plan, "_PIECE", size)
         assert numpy_saving.saved_bytes(obj) == whole
 
 
@@ -129,7 +129,7 @@ def test_pieces_are_small_whatever_the_shape():
     huge = np.broadcast_to(np.uint8(1), 100 << 20)
     for shape in [(1, -1), (-1, 1), (1, 1, -1), (1, -1, 1), (2, 1, -1), (-1, 5, 1), (-1,)]:
         array = as_strided(huge, (*huge.reshape(shape).shape, 2), (*[0] * len(shape), 0))
-        sizes = [piece.nbytes for piece in _array_plan.contiguous_pieces(array)]
+        sizes = [piece.nbytes for piece in array_plan.contiguous_pieces(array)]
         assert sum(sizes) == 200 << 20
         assert max(sizes) <= 8 << 20
         assert len(sizes) <= 30  # and not too small

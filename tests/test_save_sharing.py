@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import ptio
 import pytest
-from ptio import _array_plan
+from ptio._save import array_plan
 from support import numpy_saving
 
 shares = numpy_saving.shares_memory
@@ -137,9 +137,9 @@ def test_shared_storages_are_never_larger():
     for _ in range(300):
         x = np.arange(120, dtype=rng.choice(["f4", "i8"]))
         views = [random_view(rng, x) for _ in range(rng.randrange(1, 6))]
-        placed = {("t", i): _array_plan.Placed(v, address(v)) for i, v in enumerate(views)}
-        alone = {key: _array_plan.plan_alone(p) for key, p in placed.items()}
-        plans = alone | _array_plan.plan_shared(placed)
+        placed = {("t", i): array_plan.Placed(v, address(v)) for i, v in enumerate(views)}
+        alone = {key: array_plan.plan_alone(p) for key, p in placed.items()}
+        plans = alone | array_plan.plan_shared(placed)
         assert total(plans) <= total(alone)
         for key, plan in plans.items():
             view, storage = placed[key].array, plan.storage

@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import ptio
 import pytest
-from ptio._values import distinct, non_finite, pieces, statistics
+from ptio._inspect.values import distinct, non_finite, pieces, statistics
 from support import checkpoints, zip_files
 
 FINE, FINDING, UNREADABLE = 0, 1, 2
@@ -161,7 +161,7 @@ def test_libzip_agrees_on_our_own_files(tmp_path):
 def test_what_libzip_does_not_accept_is_a_problem(save, monkeypatch):
     from contextlib import nullcontext
 
-    from ptio import _second_opinion
+    from ptio._inspect import second_opinion
 
     class Doubting:
         format = "zip"
@@ -172,9 +172,7 @@ def test_what_libzip_does_not_accept_is_a_problem(save, monkeypatch):
         def second_opinion(self):
             raise ptio.AmbiguousError("libzip sees more", record="archive/data/0", offset=7)
 
-    monkeypatch.setattr(
-        _second_opinion, "open_checkpoint", lambda *_, **__: nullcontext(Doubting())
-    )
+    monkeypatch.setattr(second_opinion, "open_checkpoint", lambda *_, **__: nullcontext(Doubting()))
     report = ptio.verify(save([1]), second_opinion=True)
     (problem,) = report.problems
     assert (problem.kind, problem.member, problem.offset) == ("AmbiguousError", "archive/data/0", 7)

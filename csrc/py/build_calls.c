@@ -163,7 +163,7 @@ PyObject *ptio_build_opaque(ptio_builder *b, ptio_ref ref) {
     return opaque;
 }
 
-/* ptio._opaque.make_call names it after what was called. */
+/* ptio._types.opaque.make_call names it after what was called. */
 PyObject *ptio_build_opaque_call(ptio_builder *b, const ptio_node *node) {
     ptio_ref callee = ptio_follow(b->graph, node->a);
     bool named = b->graph->nodes[callee].kind != PTIO_N_OPAQUE_CALL;

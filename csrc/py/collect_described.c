@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Arrays and all else that is no plain Python data -> pickle, as the describer
- * (ptio/_describe.py) says: it knows torch's names and where arrays lie, here is how
+ * (ptio/_save/describe.py) says: it knows torch's names and where arrays lie, here is how
  * a tensor is written.
  */
 #include "collect.h"

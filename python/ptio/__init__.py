@@ -29,16 +29,17 @@ from ptio._errors import (
 from ptio._limits import Limits
 
 if TYPE_CHECKING:
-    from ptio._convert import ConvertReport, convert
-    from ptio._deferred import Deferred
-    from ptio._inspect import Inspection, inspect
-    from ptio._merge import MergeReport, MismatchError, merge
+    from ptio._inspect.inspect import Inspection, inspect
     from ptio._open import Checkpoint, TensorInfo, open
-    from ptio._repair import RepairReport, repair
     from ptio._report import Problem, VerifyReport
-    from ptio._save import save
+    from ptio._rewrite.convert import ConvertReport, convert
+    from ptio._rewrite.merge import MergeReport, MismatchError, merge
+    from ptio._rewrite.repair import RepairReport, repair
+    from ptio._rewrite.slim import SlimReport, slim
+    from ptio._save.deferred import Deferred
+    from ptio._save.save import save
+    from ptio._save.writer import Writer
     from ptio._scan import FileScan, ScanReport, scan
-    from ptio._slim import SlimReport, slim
     from ptio._state_dict import load_state_dict
     from ptio._types import (
         NestedTensor,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         SparseTensor,
         TorchDtype,
     )
-    from ptio._writer import Writer
 
 __version__ = "0.1.0"
 
@@ -102,27 +102,27 @@ __all__ = [
 
 # Classes that few programs need are imported when they are first used.
 _LAZY = {
-    "convert": "ptio._convert",
-    "ConvertReport": "ptio._convert",
-    "Deferred": "ptio._deferred",
-    "inspect": "ptio._inspect",
-    "Inspection": "ptio._inspect",
-    "merge": "ptio._merge",
-    "MergeReport": "ptio._merge",
-    "MismatchError": "ptio._merge",
+    "convert": "ptio._rewrite.convert",
+    "ConvertReport": "ptio._rewrite.convert",
+    "Deferred": "ptio._save.deferred",
+    "inspect": "ptio._inspect.inspect",
+    "Inspection": "ptio._inspect.inspect",
+    "merge": "ptio._rewrite.merge",
+    "MergeReport": "ptio._rewrite.merge",
+    "MismatchError": "ptio._rewrite.merge",
     "Checkpoint": "ptio._open",
     "open": "ptio._open",
     "TensorInfo": "ptio._open",
-    "repair": "ptio._repair",
-    "RepairReport": "ptio._repair",
+    "repair": "ptio._rewrite.repair",
+    "RepairReport": "ptio._rewrite.repair",
     "Problem": "ptio._report",
     "VerifyReport": "ptio._report",
-    "save": "ptio._save",
+    "save": "ptio._save.save",
     "scan": "ptio._scan",
     "FileScan": "ptio._scan",
     "ScanReport": "ptio._scan",
-    "slim": "ptio._slim",
-    "SlimReport": "ptio._slim",
+    "slim": "ptio._rewrite.slim",
+    "SlimReport": "ptio._rewrite.slim",
     "load_state_dict": "ptio._state_dict",
     "NestedTensor": "ptio._types",
     "Opaque": "ptio._types",
@@ -130,7 +130,7 @@ _LAZY = {
     "RawTensor": "ptio._types",
     "SparseTensor": "ptio._types",
     "TorchDtype": "ptio._types",
-    "Writer": "ptio._writer",
+    "Writer": "ptio._save.writer",
 }
 
 

@@ -144,12 +144,12 @@ def verify(
     with reporting(progress, "verifying") as report:
         found = report_on(f, limits=limits, threads=workers, progress=report)
     if found.format and second_opinion:
-        from ptio._second_opinion import with_second_opinion
+        from ptio._inspect.second_opinion import with_second_opinion
 
         _rewind(f, begin)
         found = with_second_opinion(found, f, limits=limits)
     if found.format and values:
-        from ptio._values import with_values
+        from ptio._inspect.values import with_values
 
         _rewind(f, begin)
         with reporting(progress, "looking at values") as report:

@@ -9,8 +9,8 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from ptio._names import joined
-from ptio._opaque import Brief, Opaque
 from ptio._text import printable
+from ptio._types.opaque import Brief, Opaque
 
 _Entry = tuple[Any, Any, Any]  # that of what holds the value, the step from there, the value
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ptio._errors import LimitError
-from ptio._nested import NestedTensor
-from ptio._opaque import Opaque, attributes_of
-from ptio._quantized import QuantizedTensor
-from ptio._sparse import SparseTensor
 from ptio._types import RawTensor
+from ptio._types.nested import NestedTensor
+from ptio._types.opaque import Opaque, attributes_of
+from ptio._types.quantized import QuantizedTensor
+from ptio._types.sparse import SparseTensor
 
 # A module may be in many others, so a few can make more names than memory holds.
 _MOST_REPEATS = 100_000  # of modules that were seen in another place

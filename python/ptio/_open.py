@@ -391,7 +391,7 @@ class Slice:
 
     def get_dtype(self) -> str:
         """As in safetensors: "F32", "BF16" ..."""
-        from ptio._dtypes import safetensors_name
+        from ptio._types.dtypes import safetensors_name
 
         return safetensors_name(self._row.dtype)
 

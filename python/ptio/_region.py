@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptio._dtypes import item_bytes, numpy_dtype
+from ptio._types.dtypes import item_bytes, numpy_dtype
 
 if TYPE_CHECKING:
     from ptio._core import TensorInfo

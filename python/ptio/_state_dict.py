@@ -12,9 +12,9 @@ from ptio._api import load
 from ptio._limits import Limits
 from ptio._module_tree import Budget, Values, children_of, state_of
 from ptio._names import joined
-from ptio._opaque import Opaque
 from ptio._progress import Progress
 from ptio._text import count, printable, size
+from ptio._types.opaque import Opaque
 
 _SEARCH_DEPTH = 3
 _CHOICES_SHOWN = 10

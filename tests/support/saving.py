@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saves through ptio._destination; also in child processes, which have it without the package:
+"""Saves through ptio._save.destination; also in child processes, which have it without the package:
 without NumPy they start fast, and have no threads that a fork would lose."""
 
 import importlib.util
@@ -14,14 +14,14 @@ import warnings
 
 def _alone():
     package = importlib.util.find_spec("ptio").submodule_search_locations[0]
-    file = os.path.join(package, "_destination.py")
-    spec = importlib.util.spec_from_file_location("ptio._destination", file)
+    file = os.path.join(package, "_save", "destination.py")
+    spec = importlib.util.spec_from_file_location("ptio._save.destination", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-destination = sys.modules.get("ptio._destination") or _alone()
+destination = sys.modules.get("ptio._save.destination") or _alone()
 PIECE = 1 << 16
 
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ptio._containers._base import Checked, Container, Options, Tick
-from ptio._containers._pickled import Pickled
+from ptio._containers.base import Checked, Container, Options, Tick
+from ptio._containers.pickled import Pickled
 from ptio._core import Source, sniff
 from ptio._errors import Error, UnsupportedError
 from ptio._source import display_path, is_path, open_source
 
 if TYPE_CHECKING:
-    from ptio._containers._index import Index
+    from ptio._containers.index import Index
 
 __all__ = ["Checked", "Container", "Options", "Tick", "container_of", "is_other", "open_container"]
 
@@ -35,7 +35,7 @@ def is_other(error: Error) -> bool:
 def open_container(f: Any, options: Options) -> Container:
     """What is in `f`, a path or a file object."""
     if is_path(f) and os.path.isdir(f):
-        from ptio._containers._directory import open_directory
+        from ptio._containers.directory import open_directory
 
         directory = os.fsdecode(f)
         try:
@@ -65,11 +65,11 @@ def container_of(source: Source, options: Options, path: str | None, name: str |
     """What is in a source. `name`: of the file, which may be the index of shards; else None."""
     kind, words = sniff(source)
     if kind == "safetensors":
-        from ptio._containers._safetensors import Safetensors
+        from ptio._containers.safetensors import Safetensors
 
         return Safetensors(source.part(0, source.size), options, path)
     if words == "a JSON document" and name is not None:
-        from ptio._containers._sharded import open_index
+        from ptio._containers.sharded import open_index
 
         sharded = open_index(source, options, name)
         if sharded is not None:
@@ -84,7 +84,7 @@ def container_of(source: Source, options: Options, path: str | None, name: str |
 
 
 def _open_archive(kind: str, source: Source, options: Options, path: str | None) -> Container:
-    from ptio._containers._index import Index
+    from ptio._containers.index import Index
 
     index = Index(source, options, path)
     try:
@@ -97,13 +97,13 @@ def _open_archive(kind: str, source: Source, options: Options, path: str | None)
 
 def _open_index(kind: str, index: Index, options: Options) -> Container:
     if kind == "TORCHSCRIPT":
-        from ptio._containers._torchscript import open_torchscript
+        from ptio._containers.torchscript import open_torchscript
 
         return open_torchscript(index, options)
     if kind == "TORCH_PACKAGE":
-        from ptio._containers._package import open_package
+        from ptio._containers.package import open_package
 
         return open_package(index, options)
-    from ptio._containers._exported import open_exported
+    from ptio._containers.exported import open_exported
 
     return open_exported(index, options)

@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 from ptio import _core
-from ptio._containers._distributed import Archives
-from ptio._containers._distributed_metadata import (
+from ptio._containers.distributed import Archives
+from ptio._containers.distributed_metadata import (
     ALLOWED,
     Chunk,
     Contents,
@@ -20,7 +20,7 @@ from ptio._containers._distributed_metadata import (
     TensorItem,
     read_metadata,
 )
-from ptio._containers._siblings import Siblings
+from ptio._containers.siblings import Siblings
 from ptio._errors import Error
 from ptio._report import Problem
 from ptio._scan.file import PickleScan, scan_source

@@ -11,11 +11,11 @@ from typing import Any
 from ptio import _core
 from ptio._checkpoint import read_leniently
 from ptio._containers import Options, container_of, is_other
-from ptio._containers._index import Index
-from ptio._containers._pickled import touched
-from ptio._containers._torchscript import ALWAYS
+from ptio._containers.index import Index
+from ptio._containers.pickled import touched
+from ptio._containers.torchscript import ALWAYS
 from ptio._errors import Error, ForbiddenError, LimitError, PickleFormatError
-from ptio._inspect import _description, _member, _summary, _unreferenced
+from ptio._inspect.inspect import _description, _member, _summary, _unreferenced
 from ptio._names import joined
 from ptio._report import Problem
 from ptio._scan.findings import PACKED, Findings, Rules
@@ -356,13 +356,13 @@ def _pickles(
 ) -> Iterator[tuple[tuple[str, str, str], Options]]:
     """The pickles of an archive, those that no load reads too."""
     if kind == "TORCH_PACKAGE":
-        from ptio._containers._package import pickles
+        from ptio._containers.package import pickles
 
         yield from pickles(index, options)
         return
     seen = set()
     if kind == "TORCHSCRIPT":
-        from ptio._containers._torchscript import pickles
+        from ptio._containers.torchscript import pickles
 
         for members, rules in pickles(index, options):
             seen.add(members[0])

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from ptio._cast import float_name
 from ptio._errors import Error
-from ptio._new_checkpoint import format_of
+from ptio._rewrite.cast import float_name
+from ptio._rewrite.new_checkpoint import format_of
 from ptio.cli import _output
 from ptio.cli._exit import Exit
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ptio._convert import convert
-from ptio._new_checkpoint import shard_size
+from ptio._rewrite.convert import convert
+from ptio._rewrite.new_checkpoint import shard_size
 from ptio.cli import _writing
 from ptio.cli._exit import Exit
 

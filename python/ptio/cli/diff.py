@@ -14,7 +14,7 @@ from ptio.cli import _output
 from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
-    from ptio._diff import Change, Difference
+    from ptio._inspect.diff import Change, Difference
 
 _SHOWN = 50
 _STYLES = {"added": ("+", "green"), "removed": ("-", "red")}
@@ -88,7 +88,7 @@ def run(arguments: Any) -> int:
 
 
 def _compare(opened: list[ptio.Checkpoint], arguments: Any) -> Difference:
-    from ptio._diff import Tolerance, diff
+    from ptio._inspect.diff import Tolerance, diff
 
     with reporting(not arguments.json, "comparing") as report:
         return diff(

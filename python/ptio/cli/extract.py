@@ -9,14 +9,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import ptio
-from ptio._outline import label
+from ptio._inspect.outline import label
 from ptio._text import count
 from ptio.cli import _output
 from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
-    from ptio._extract import Extracted, NoArray
     from ptio._open import Checkpoint, TensorInfo
+    from ptio._rewrite.extract import Extracted, NoArray
 
 _EXAMPLES = """\
 examples:
@@ -107,19 +107,19 @@ def _unknown(checkpoint: Checkpoint, name: str) -> str:
 def _write(
     checkpoint: Checkpoint, infos: list[TensorInfo], arguments: Any
 ) -> Iterable[Extracted | tuple[TensorInfo, NoArray]]:
-    from ptio import _extract
+    from ptio._rewrite import extract
 
     target, bits = arguments.output, arguments.bits
     kind = os.path.splitext(target)[1]
     if kind not in (".npy", ".npz"):
-        return _extract.to_folder(checkpoint, infos, target, bits=bits, force=arguments.force)
+        return extract.to_folder(checkpoint, infos, target, bits=bits, force=arguments.force)
     if not arguments.force:
-        _extract.refuse_old(target)
+        extract.refuse_old(target)
     if kind == ".npz":
-        return _extract.to_npz(checkpoint, infos, target, bits=bits)
+        return extract.to_npz(checkpoint, infos, target, bits=bits)
     try:
-        return [_extract.to_npy(checkpoint, infos[0], target, bits=bits)]
-    except _extract.NoArray as e:
+        return [extract.to_npy(checkpoint, infos[0], target, bits=bits)]
+    except extract.NoArray as e:
         return [(infos[0], e)]
 
 

@@ -11,7 +11,7 @@ from ptio.cli import _output
 from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
-    from ptio._inspect import Inspection
+    from ptio._inspect.inspect import Inspection
 
 _EXAMPLES = """\
 examples:

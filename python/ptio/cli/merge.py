@@ -7,7 +7,7 @@ import argparse
 import math
 from typing import Any
 
-from ptio._merge import merge
+from ptio._rewrite.merge import merge
 from ptio.cli import _writing
 from ptio.cli._exit import Exit
 

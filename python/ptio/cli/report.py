@@ -13,7 +13,7 @@ from ptio.cli import _output
 from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
-    from ptio._inspect import Inspection
+    from ptio._inspect.inspect import Inspection
 
 _EXAMPLES = """\
 examples:
@@ -41,7 +41,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(arguments: Any) -> int:
-    from ptio._extract import refuse_old
+    from ptio._rewrite.extract import refuse_old
 
     try:
         if not arguments.force:
@@ -62,7 +62,7 @@ def run(arguments: Any) -> int:
 
 def _document(found: Inspection, arguments: Any) -> str:
     """Of a file that cannot be opened, what inspect could tell."""
-    from ptio._page import page
+    from ptio._inspect.page import page
 
     with reporting(not arguments.json, "reading") as report:
         if not found.ok:
@@ -76,7 +76,7 @@ def _document(found: Inspection, arguments: Any) -> str:
 
 
 def _write(path: str, document: str) -> int:
-    from ptio._destination import open_destination
+    from ptio._save.destination import open_destination
 
     data = document.encode("ascii", "xmlcharrefreplace")
     with open_destination(path) as destination, open(destination.fd, "wb", closefd=False) as out:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ptio._slim import slim
+from ptio._rewrite.slim import slim
 from ptio.cli import _output, _writing
 from ptio.cli._exit import Exit
 

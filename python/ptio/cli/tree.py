@@ -13,8 +13,8 @@ from ptio.cli import _output
 from ptio.cli._exit import Exit
 
 if TYPE_CHECKING:
+    from ptio._inspect.outline import Line
     from ptio._open import Checkpoint, TensorInfo
-    from ptio._outline import Line
 
 _INDENT = 2
 _DEEPEST_INDENT = 40  # levels; deeper ones say their level instead
@@ -71,7 +71,7 @@ def run(arguments: Any) -> int:
 
 
 def _nodes(checkpoint: Checkpoint, arguments: Any) -> Iterator[tuple[Line, str | None]]:
-    from ptio._outline import outline
+    from ptio._inspect.outline import outline
 
     tree = checkpoint.tree()
     infos = checkpoint.infos()

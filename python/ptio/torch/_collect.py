@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ptio._arrays import Array
 from ptio._core import collect_torch
+from ptio._types.arrays import Array
 from ptio.torch import _compact
 from ptio.torch._saver import Saver
 

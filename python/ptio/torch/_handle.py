@@ -18,7 +18,7 @@ from ptio.torch._ring import Ring
 from ptio.torch._rules import DataRules, Rules
 
 if TYPE_CHECKING:
-    from ptio._containers._base import Options, Tick
+    from ptio._containers.base import Options, Tick
 
 
 Parse = Callable[..., Checkpoint]  # (judge, order=...)

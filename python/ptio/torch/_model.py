@@ -18,10 +18,10 @@ from ptio._containers import Options, open_container
 from ptio._errors import Error, ForbiddenError, PickleFormatError, UnsupportedError
 from ptio._key_path import holds_type
 from ptio._limits import Limits
-from ptio._opaque import Opaque
 from ptio._progress import Progress, reporting
 from ptio._source import is_path
 from ptio._state_dict import State
+from ptio._types.opaque import Opaque
 from ptio.torch._load import _kind_of, _require_seekable, load, load_as_data
 from ptio.torch._shadow import Shadow, empty_like, rehearse
 from ptio.torch._state_dict import ModelNames, select_from

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from ptio._errors import BoundsError
-from ptio._nested import NestedTensor
-from ptio._opaque import Opaque
-from ptio._sparse import script_arguments
+from ptio._types.nested import NestedTensor
+from ptio._types.opaque import Opaque
+from ptio._types.sparse import script_arguments
 
 
 def _sparse(layout: Any, data: tuple[Any, ...], *script: Any) -> torch.Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from ptio._api import _threads_setting
-from ptio._archive import durable_setting, new_archive, stem_of
-from ptio._destination import open_destination
 from ptio._progress import Progress
+from ptio._save.archive import durable_setting, new_archive, stem_of
+from ptio._save.destination import open_destination
 from ptio._source import is_path
 from ptio.torch import _compat
 from ptio.torch._collect import Collected, collect, collect_compact
