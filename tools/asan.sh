@@ -39,7 +39,7 @@ done
 # What stands above the handle is Python, and so is what these files start in processes of their
 # own: the other tests reach all of the C code under it.
 above=()
-for name in 'cli*' 'convert*' merge slim run torch_stories torch_load_processes scan_many_names; do
+for name in 'cli*' 'convert*' merge slim run torch_stories torch_load_processes 'scan*'; do
     above+=(--ignore-glob="*/test_$name.py")
 done
 
