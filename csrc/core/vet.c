@@ -99,8 +99,8 @@ void ptio_vet_not_ours(ptio_vetting *v, ptio_ref ref, ptio_ref code) {
 
 /* --- globals (P7) -------------------------------------------------------------------- */
 
-bool ptio_is_allowed(const char *const *allow, size_t allow_count, const uint8_t *module, size_t module_size,
-                     const uint8_t *name, size_t name_size) {
+static bool is_allowed(const char *const *allow, size_t allow_count, const uint8_t *module,
+                       size_t module_size, const uint8_t *name, size_t name_size) {
     for (size_t i = 0; i < allow_count; i++) {
         const char *entry = allow[i];
         size_t size = strlen(entry);
@@ -113,15 +113,13 @@ bool ptio_is_allowed(const char *const *allow, size_t allow_count, const uint8_t
     return false;
 }
 
-/* globals.def and the options. An INERT one is no surprise, so it needs no permission. */
-static ptio_judgement judge_by_table(const ptio_checkpoint_options *options, uint32_t global,
-                                     const uint8_t *module, size_t module_size, const uint8_t *name,
-                                     size_t name_size) {
+/* An INERT one is no surprise, so it needs no permission. */
+ptio_judgement ptio_judge_by_table(uint32_t global, const char *const *allow, size_t allow_count,
+                                   const uint8_t *module, size_t module_size, const uint8_t *name,
+                                   size_t name_size) {
     if (global != PTIO_NO_GLOBAL)
         return ptio_global_get(global)->role == PTIO_ROLE_INERT ? PTIO_AS_DATA : PTIO_OURS;
-    bool data = options->inert ||
-                ptio_is_allowed(options->allow, options->allow_count, module, module_size, name, name_size);
-    return data ? PTIO_AS_DATA : PTIO_REFUSED;
+    return is_allowed(allow, allow_count, module, module_size, name, name_size) ? PTIO_AS_DATA : PTIO_REFUSED;
 }
 
 static ptio_status forbid(ptio_checkpoint *c, ptio_global_use use, ptio_error *err) {
@@ -163,11 +161,14 @@ static ptio_status vet_global(ptio_checkpoint *c, const ptio_checkpoint_options 
     ptio_judgement judgement;
     ptio_global_name(&c->graph, use.node, &module, &module_size, &name, &name_size);
     uint32_t global = ptio_global_find(module, module_size, name, name_size);
-    if (options->judge == NULL)
-        judgement = judge_by_table(options, global, module, module_size, name, name_size);
-    else
+    if (options->judge == NULL) {
+        judgement = ptio_judge_by_table(global, options->allow, options->allow_count, module, module_size,
+                                        name, name_size);
+        if (judgement == PTIO_REFUSED && options->inert) judgement = PTIO_AS_DATA;
+    } else {
         PTIO_TRY(options->judge(options->judge_context, global, module, module_size, name, name_size,
                                 &judgement, &object, err));
+    }
     if (judgement == PTIO_OURS && global != PTIO_NO_GLOBAL) {
         resolve(node, global);
     } else if (judgement == PTIO_THEIRS) {

@@ -78,9 +78,11 @@ ptio_status ptio_vet(ptio_checkpoint *c, const ptio_checkpoint_options *options,
 ptio_status ptio_vet_globals(ptio_checkpoint *c, const ptio_checkpoint_options *options,
                              ptio_error *err) PTIO_MUST_CHECK;
 
-/* Whether one of these is the name of a global ("module.name"), or the group of its module. */
-bool ptio_is_allowed(const char *const *allow, size_t allow_count, const uint8_t *module, size_t module_size,
-                     const uint8_t *name, size_t name_size);
+/* What globals.def, by its row `global`, and a list of permissions say of a name. Each of these is
+ * the name of a global ("module.name"), or the group of its module. */
+ptio_judgement ptio_judge_by_table(uint32_t global, const char *const *allow, size_t allow_count,
+                                   const uint8_t *module, size_t module_size, const uint8_t *name,
+                                   size_t name_size);
 
 /* The error for c->forbidden, which is not empty. */
 ptio_status ptio_vet_report_forbidden(const ptio_checkpoint *c, ptio_error *err);

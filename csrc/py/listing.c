@@ -438,10 +438,12 @@ static const char *verdict_of(const ptio_graph *graph, ptio_ref node, const ptio
     size_t module_size, name_size;
     ptio_global_name(graph, node, &module, &module_size, &name, &name_size);
     uint32_t global = ptio_global_find(module, module_size, name, name_size);
-    if (global != PTIO_NO_GLOBAL)
-        return ptio_global_get(global)->role == PTIO_ROLE_INERT ? "data" : "allowed";
-    bool data = ptio_is_allowed(rules->allow, rules->allow_count, module, module_size, name, name_size);
-    return data ? "data" : "unknown";
+    switch (
+        ptio_judge_by_table(global, rules->allow, rules->allow_count, module, module_size, name, name_size)) {
+    case PTIO_OURS: return "allowed";
+    case PTIO_AS_DATA: return "data";
+    default: return "unknown";
+    }
 }
 
 static PyObject *global_rows(const ptio_graph *graph, const ptio_counted_name *names, size_t count,

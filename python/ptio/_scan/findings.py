@@ -100,13 +100,12 @@ class Findings:
         """What a pickle names that is no sound one: only what the core has not listed."""
         self._listed |= {(use.member, use.name) for use in self.globals[self._last :]}
         uses: dict[str, ScannedGlobal] = {}
-        for named, verdict in zip(names, verdicts(names), strict=True):
+        for named, verdict in zip(names, verdicts(names, allow), strict=True):
             name = named.whole
             if name in uses:
                 uses[name] = replace(uses[name], count=uses[name].count + 1)
             elif (member, name) not in self._listed:
-                if verdict == "unknown":
-                    verdict = "data" if is_allowed(name, allow) else "forbidden"
+                verdict = "forbidden" if verdict == "unknown" else verdict
                 uses[name] = ScannedGlobal(name, verdict, 1, named.offset, member)
         self._last = len(self.globals)
         for use in uses.values():
@@ -139,8 +138,3 @@ class Findings:
             notes=tuple(self.notes),
             not_checked=tuple(self.not_checked),
         )
-
-
-def is_allowed(name: str, allow: Iterable[str]) -> bool:
-    """As `allow=` of a load: a whole name, or the group of a module."""
-    return any(name == a or ("." not in a and name.startswith(f"{a}.")) for a in allow)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from codecs import escape_decode, raw_unicode_escape_decode  # no codec is imported by its name
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -267,8 +267,8 @@ def _known(value: object) -> str:
 # --- what the loader says of names
 
 
-def verdicts(names: Sequence[Named]) -> list[str]:
-    """ "allowed", "data" or "unknown", of the same table as a load's."""
+def verdicts(names: Sequence[Named], allow: Iterable[str] = ()) -> list[str]:
+    """ "allowed", "data" or "unknown", as the core says for a load with this `allow`."""
     plain = [n for n in names if _is_plain(n.module) and _is_plain(n.name)]
     parts = [b"\x80\x04"]
     for n in plain:
@@ -281,7 +281,7 @@ def verdicts(names: Sequence[Named]) -> list[str]:
         inert=True,
         members=(b"".join([*parts, b"N."]), []),
     )
-    rows, *_ = core.globals((), len(plain), len(plain))
+    rows, *_ = core.globals(tuple(allow), len(plain), len(plain))
     known = {(module, name): verdict for module, name, verdict, *_ in rows}
     return [known.get(n[:2], "unknown") for n in names]
 
