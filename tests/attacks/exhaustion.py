@@ -136,7 +136,10 @@ def deflate_bombs():
 @attack(46, "Limit|loads|Malformed")
 def a_directory_of_many_entries():
     """A hundred thousand empty members, each with its local header."""
-    count = 100_000
+    yield many_entries(100_000)
+
+
+def many_entries(count):
     local, central = bytearray(), bytearray()
     for i in range(count):
         name = b"archive/data/x%d" % i
@@ -150,7 +153,7 @@ def a_directory_of_many_entries():
     end = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 0, 45, 0, 0, count, count, size, start)
     end += struct.pack("<4sIQI", b"PK\6\7", 0, start + size, 1)
     end += struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, size, start, 0)
-    yield bytes(local + central + end)
+    return bytes(local + central + end)
 
 
 @attack(46, "Limit|loads|Malformed|Ambiguous")

@@ -221,6 +221,10 @@ class Distributed:
                 works.append((name, None, None, item.place))
             else:
                 works += [(name, item, chunk, chunk.place) for chunk in item.chunks]
+        try:
+            self._nested(lambda name, item: name)
+        except Error as e:
+            checked.findings.append((".metadata", finding_of(e), ()))
         ticks = Ticks(progress, [place.length for *_, place in works])
         for name, whole, chunk, place in works:
             tick = ticks.next()
