@@ -414,7 +414,8 @@ def test_many_chunks_are_checked_in_time(torch, make):
 
     for i in range(2000):
         entry.chunks.append(ChunkStorageMetadata(torch.Size((i, 0)), torch.Size((1, 1))))
-        made.metadata.storage_data[MetadataIndex("w", (i, 0))] = info
+        place = type(info)(info.relative_path, i * info.length, info.length)
+        made.metadata.storage_data[MetadataIndex("w", (i, 0))] = place
     assert len(ptio.open(made.write())) == 1
 
 

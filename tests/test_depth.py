@@ -76,9 +76,15 @@ def test_a_raised_limit_lets_it_through(wrap):
     assert levels == depth
 
 
-@pytest.mark.parametrize("wrap", ["list", "tuple", "dict"])
+@pytest.mark.parametrize("wrap", ["list", "tuple", "dict", "key", "member"])
 def test_millions_of_levels_are_refused_quickly_on_a_small_stack(wrap):
-    data = stream(wrap, 1_000_000)
+    key = asm.op("EMPTY_TUPLE") + asm.op("TUPLE1") * 1_000_000
+    if wrap == "key":
+        data = asm.program(asm.op("EMPTY_DICT"), key, asm.number(1), asm.op("SETITEM"))
+    elif wrap == "member":
+        data = asm.program(asm.op("EMPTY_SET") + asm.op("MARK") + key + asm.op("ADDITEMS"))
+    else:
+        data = stream(wrap, 1_000_000)
     caught = []
 
     def work():

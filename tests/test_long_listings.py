@@ -8,7 +8,7 @@ import ptio
 import pytest
 from attacks import containers, exhaustion
 from ptio._inspect.diff import diff
-from support import checkpoints, zip_files
+from support import checkpoints, children, zip_files
 from support import pickle_asm as asm
 
 STORAGE = {"0": bytes(16)}
@@ -44,6 +44,32 @@ def test_a_long_tuple_as_a_key_is_a_word():
     pickled = asm.op("EMPTY_DICT") + asm.ints(*range(65)) + asm.tensor() + asm.op("SETITEM")
     with opened(checkpoints.archive(asm.program(pickled), STORAGE)) as checkpoint:
         assert [info.path for info in checkpoint.infos()] == [("<tuple of 65>",)]
+
+
+@pytest.mark.slow
+@children.unless_sanitized
+def test_a_directory_of_a_million_entries_takes_what_it_may(tmp_path):
+    path = tmp_path / "many.pt"
+    path.write_bytes(exhaustion.many_entries(1_000_000))
+    begun, peak, error = children.run(PEAK, path)
+    assert error in ("FormatError", "LimitError")
+    size = path.stat().st_size
+    assert begun < 1 + size / 10_000_000
+    assert peak * 1024 < (64 << 20) + 32 * size
+
+
+PEAK = """
+import json, sys, time, ptio
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+before, begin, error = peak(), time.process_time(), None
+try:
+    ptio.load(sys.argv[1], mmap=False)
+except ptio.Error as e:
+    error = type(e).__name__
+print(json.dumps([time.process_time() - begin, peak() - before, error]))
+"""
 
 
 def _many(count, number):

@@ -340,6 +340,17 @@ def test_a_file_that_shrinks_is_an_error(path, mmap):
             ckpt.get_slice("model/weight")[0]
 
 
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_file_that_grows_is_read_as_it_was(path, mmap):
+    with ptio.open(path, mmap=mmap) as ckpt:
+        with open(path, "ab") as file:
+            file.write(checkpoints.save({"x": T("int8", [1])}))
+        np.testing.assert_array_equal(ckpt["model/weight"], WEIGHT)
+        np.testing.assert_array_equal(ckpt.get_slice("model/weight")[2], WEIGHT[2])
+    with pytest.raises(ptio.AmbiguousError):
+        ptio.load(path)
+
+
 # --- copies
 
 

@@ -13,6 +13,10 @@ from . import attack, entries_of, file_of
 MILLION = 1_000_000
 
 
+def _put(number):
+    return asm.op("BINPUT", number) + asm.op("POP")
+
+
 @attack(19, "Limit")
 def a_tuple_as_key_a_million_levels_deep():
     key = asm.op("EMPTY_TUPLE") + asm.op("TUPLE1") * MILLION
@@ -64,6 +68,19 @@ def keys_of_equal_hash():
     multiples = [asm.op("LONG1", k * step) for k in range(1, 2**15)]
     zero = asm.op("EMPTY_SET") + asm.op("MARK") + b"".join(multiples) + asm.op("ADDITEMS")
     yield file_of(zero, protocol=4)
+
+
+@attack(44, "loads|Limit")
+def keys_that_equal_nothing():
+    """NaNs, of which older Pythons give all the same hash: in dicts, in tuples, in Counters."""
+    nan = asm.op("BINFLOAT", float("nan")) + asm.number(1)
+    filled = asm.op("MARK") + nan * 30_000 + asm.op("SETITEMS")
+    yield file_of(asm.op("EMPTY_DICT") + filled)
+    yield file_of(asm.ordered_dict() + filled)
+    pair = asm.op("BINFLOAT", float("nan")) + asm.op("TUPLE1") + asm.op("NONE")
+    yield file_of(asm.op("EMPTY_DICT") + asm.op("MARK") + pair * 30_000 + asm.op("SETITEMS"))
+    counted = asm.op("EMPTY_DICT") + filled
+    yield file_of(asm.call(asm.global_("collections", "Counter"), counted))
 
 
 @attack(44, "loads|Limit|Unsupported|Malformed")
@@ -119,7 +136,10 @@ def deflate_bombs():
 @attack(46, "Limit|loads|Malformed")
 def a_directory_of_many_entries():
     """A hundred thousand empty members, each with its local header."""
-    count = 100_000
+    yield many_entries(100_000)
+
+
+def many_entries(count):
     local, central = bytearray(), bytearray()
     for i in range(count):
         name = b"archive/data/x%d" % i
@@ -133,7 +153,7 @@ def a_directory_of_many_entries():
     end = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 0, 45, 0, 0, count, count, size, start)
     end += struct.pack("<4sIQI", b"PK\6\7", 0, start + size, 1)
     end += struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, size, start, 0)
-    yield bytes(local + central + end)
+    return bytes(local + central + end)
 
 
 @attack(46, "Limit|loads|Malformed|Ambiguous")
@@ -159,6 +179,21 @@ def amplification_by_calls():
     maker = asm.global_("collections", "deque") + asm.op("BINPUT", 2) + asm.op("POP")
     one = asm.op("BINGET", 2) + asm.op("BINGET", 0) + asm.op("TUPLE1") + asm.op("REDUCE")
     yield file_of(big + maker + asm.list_of(one * 20_000))
+
+
+@attack(47, "Limit")
+def amplification_by_calls_that_copy_a_dict():
+    pairs = [asm.number(i) + asm.op("NONE") for i in range(5000)]
+    counts = [asm.number(i) + asm.number(1) for i in range(5000)]
+    listed = [asm.number(i) + asm.op("NONE") + asm.op("TUPLE2") for i in range(5000)]
+    for name, argument in (
+        ("Counter", asm.dict_of(*counts)),
+        ("OrderedDict", asm.dict_of(*pairs)),
+        ("OrderedDict", asm.list_of(*listed)),
+    ):
+        maker = asm.global_("collections", name) + _put(1)
+        one = asm.op("BINGET", 1) + asm.op("BINGET", 0) + asm.op("TUPLE1") + asm.op("REDUCE")
+        yield file_of(argument + _put(0) + maker + asm.list_of(one * 20_000))
 
 
 @attack(47, "Limit|Malformed|Unsupported|loads")
@@ -187,10 +222,6 @@ def many_tensors_of_one_storage():
     parts += asm.op("BINPUT", 2) + asm.op("POP")
     again = asm.op("BINGET", 1) + asm.op("BINGET", 2) + asm.op("REDUCE")
     yield file_of(one + parts + asm.list_of(again * 400_000))
-
-
-def _put(number):
-    return asm.op("BINPUT", number) + asm.op("POP")
 
 
 def _below(depth, inner, before):

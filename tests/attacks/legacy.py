@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of the formats before torch 1.6 that contradict themselves."""
 
+import io
 import pickle
 import struct
 import tarfile
@@ -155,3 +156,89 @@ def tar_names():
     for part in ("storages", "tensors", "pickle"):
         yield tar_of(**{part: bad})
     yield tar_of(storages=_storages(kind="Thing"))
+
+
+@attack(41, "Malformed|Forbidden")
+def tar_tables_that_are_computed():
+    """Counts, entries and views are literal: no call makes them."""
+    one = asm.call(asm.global_("builtins", "int"), asm.number(1))
+    rest = _storages()[len(pickle.dumps(1, 2)) :]
+    yield tar_of(storages=asm.program(one) + rest, tensors=_tensors(), pickle=_OBJECT)
+    rest = _tensors()[len(pickle.dumps(1, 2)) :]
+    yield tar_of(storages=_storages(), tensors=asm.program(one) + rest, pickle=_OBJECT)
+    views = asm.program(asm.list_of(asm.tuple_of(asm.number(8), asm.number(7), one, one)))
+    whole = _storages()[: -len(pickle.dumps([], 2))]
+    yield tar_of(storages=whole + views, tensors=_tensors(), pickle=_OBJECT)
+
+
+@attack(9, "Malformed|Bounds|Ambiguous")
+def tar_numbers_that_are_taken():
+    """Two storages, two tensors, or a tensor and nothing, under one number."""
+    entry = _storages()[len(pickle.dumps(1, 2)) : -len(pickle.dumps([], 2))]
+    twice = pickle.dumps(2, 2) + entry * 2 + pickle.dumps([], 2)
+    yield tar_of(storages=twice, tensors=_tensors(), pickle=_OBJECT)
+    entry = _tensors()[len(pickle.dumps(1, 2)) :]
+    yield tar_of(storages=_storages(), tensors=pickle.dumps(2, 2) + entry * 2, pickle=_OBJECT)
+    for number in ("8", "x", "", "9 ", "-9", "9" * 100):
+        missing = asm.program(asm.text(number) + asm.op("BINPERSID"))
+        yield tar_of(storages=_storages(), tensors=_tensors(), pickle=missing)
+
+
+def _members(*members):
+    """A tar archive of (name, bytes, fields of its header)."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data, fields in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for field, value in fields.items():
+                setattr(info, field, value)
+            archive.addfile(info, io.BytesIO(data) if info.isreg() else None)
+    return file.getvalue()
+
+
+def _tar_members():
+    made = tar_files.parts_of([WEIGHT])
+    return [(name, getattr(made, name), {}) for name in made.order]
+
+
+def _header(data, at, changes):
+    """The header at `at` with other bytes and a right checksum."""
+    block = bytearray(data[at : at + 512])
+    for begin, value in changes.items():
+        block[begin : begin + len(value)] = value
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return data[:at] + bytes(block) + data[at + 512 :]
+
+
+@attack(26, "Ambiguous|Malformed")
+def tar_members_twice():
+    """Readers that take the first and those that take the last one see two objects."""
+    parts = _tar_members()
+    other = pickle.dumps({"other": 1}, 2)
+    yield _members(*parts, ("pickle", other, {}))
+    yield _members(("pickle", other, {}), *parts)
+    yield _members(*parts, parts[-1])
+
+
+@attack(27, "Malformed|Unsupported|Ambiguous|Forbidden")
+def tar_members_that_are_no_files():
+    """Links, devices and directories in the place of the members; none is followed or made."""
+    parts = {name: (name, data, fields) for name, data, fields in _tar_members()}
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+        link = ("pickle", b"", {"type": kind, "linkname": "/etc/passwd"})
+        yield _members(*{**parts, "pickle": link}.values())
+    yield _members(*{**parts, "pickle": ("pickle", b"", {"type": tarfile.DIRTYPE})}.values())
+
+
+@attack(15, "Malformed|Unsupported|Limit")
+def tar_headers():
+    """Sizes that are none, negative, wrap or lie beyond the end."""
+    good = _members(*_tar_members())
+    for size in (b"77777777777\0", b"-0000000001\0", b"0x000000010\0", b"99999999999\0"):
+        yield _header(good, 0, {124: size})
+    for size in (2**63 - 1, 2**64 - 1, 2**88, -1):
+        number = (size % 2**88).to_bytes(11, "big")
+        yield _header(good, 0, {124: (b"\xff" if size < 0 else b"\x80") + number})
+    yield good[:1024] + b"\xff" * 512 + good[1536:]

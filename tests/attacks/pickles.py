@@ -72,6 +72,7 @@ TARGETS = {
     "storage class": asm.global_("torch", "FloatStorage"),
     "function": asm.global_("torch._utils", "_rebuild_tensor_v2"),
     "bytes": asm.op("SHORT_BINBYTES", b"x"),
+    "storage": asm.storage(),
 }
 MUTATIONS = {
     "SETITEM": asm.text("k") + asm.number(1) + asm.op("SETITEM"),
@@ -98,13 +99,15 @@ for _name in MUTATIONS:
 
 @attack(5, "Malformed")
 def mutations_of_the_wrong_container():
-    empty_set = asm.op("EMPTY_SET")
-    yield file_of(asm.op("EMPTY_LIST"), MUTATIONS["SETITEM"])
-    yield file_of(asm.op("EMPTY_LIST"), MUTATIONS["ADDITEMS"])
-    yield file_of(asm.op("EMPTY_DICT"), MUTATIONS["APPEND"])
-    yield file_of(asm.op("EMPTY_DICT"), MUTATIONS["BUILD"])
-    yield file_of(empty_set, MUTATIONS["SETITEM"])
-    yield file_of(empty_set, MUTATIONS["APPENDS"])
+    fitting = {
+        asm.op("EMPTY_LIST"): ("APPEND", "APPENDS"),
+        asm.op("EMPTY_DICT"): ("SETITEM", "SETITEMS"),
+        asm.op("EMPTY_SET"): ("ADDITEMS",),
+        asm.call(asm.global_("collections", "deque")): ("APPEND", "APPENDS"),
+    }
+    for target, fit in fitting.items():
+        for name in sorted(MUTATIONS.keys() - fit):
+            yield file_of(target, MUTATIONS[name], protocol=4)
 
 
 @attack(5, "Malformed|Forbidden|Unsupported")
@@ -127,6 +130,29 @@ def constructors():
     ]:
         yield file_of(asm.call(asm.global_(module, name), asm.number(1 << 20)))
         yield file_of(asm.global_(module, name) + asm.ints(4) + asm.op("NEWOBJ"))
+
+
+@attack(12, "Forbidden", options={"allow": ["torch.*"]})
+def constructors_that_the_caller_allows():
+    """What an allowed name becomes is data; these names never are."""
+    for module, name in [
+        ("torch", "FloatStorage"),
+        ("torch", "Tensor"),
+        ("torch.storage", "UntypedStorage"),
+        ("torch.storage", "TypedStorage"),
+        ("torch.cuda", "FloatStorage"),
+    ]:
+        yield file_of(asm.call(asm.global_(module, name), asm.number(1 << 20)))
+        yield file_of(asm.global_(module, name) + asm.ints(4) + asm.op("NEWOBJ"))
+
+
+@attack(12, "Malformed", says="is called like a function")
+def calls_of_what_is_no_class():
+    called = (asm.ordered_dict(), asm.op("EMPTY_LIST"), asm.op("EMPTY_DICT"))
+    for value in (*TARGETS.values(), *called):
+        if value not in (TARGETS["storage class"], TARGETS["function"]):
+            for opcode in ("REDUCE", "NEWOBJ"):
+                yield file_of(value, asm.op("EMPTY_TUPLE"), asm.op(opcode), protocol=3)
 
 
 @attack(22, "Malformed")
@@ -181,6 +207,12 @@ def _forbidden_opcode(name):
 
 for _name in FORBIDDEN_OPCODES:
     _forbidden_opcode(_name)
+
+
+@attack(23, "Forbidden", says="INST|OBJ")
+def code_through_opcodes_that_make_instances():
+    yield file_of(asm.op("MARK") + COMMAND + asm.op("INST", ("os", "system")), protocol=0)
+    yield file_of(asm.op("MARK") + SYSTEM + COMMAND + asm.op("OBJ"), protocol=1)
 
 
 @attack(36, "Malformed")
@@ -241,10 +273,13 @@ def text_dialect():
     for line in (
         *(b"I0x10\n", b"I1_0\n", b"I 7\n", b"I+0\n", b"I7 \n", b"I\n", b"I--1\n", b"I1\r\n"),
         *(b"I\xd9\xa1\n", b"F1e999x\n", b"Fnan(1)\n", b"F0x1p3\n", b"F1_0.0\n", b"F\n", b"F 1\n"),
-        *(b"L1\n", b"L1l\n", b"LL\n", b"L1_0L\n", b"L 1L\n"),
-        *(b"N0p+1\n", b"Ng+1\n", b"N0p1L\n", b"N0g 1\n", b"N0p\n"),
+        *(b"F1e999\n", b"F-1e999\n", b"F1.0\r\n"),
+        *(b"L1\n", b"L1l\n", b"LL\n", b"L1_0L\n", b"L 1L\n", b"L1L\r\n"),
+        *(b"Np+1\n", b"Np1L\n", b"Np 1\n", b"Np\n", b"Np1_0\n", b"Np0x1\n", b"Np1\r\n"),
+        *(b"Np1\n0g+1\n", b"Np1\n0g1L\n", b"Np1\n0g 1\n", b"Np1\n0g\n", b"Np1\n0g1\r\n"),
         *(rb"V\ud8" + b"\n", rb"V\U00110000" + b"\n", rb"V\u12" + b"\n"),
         *(b"Sabc\n", b"S'abc\n", b"S'abc\"\n", b"S'\n", b"S\n", b"S'a' \n", rb"S'\x'" + b"\n"),
+        b"S'a'\r\n",
         b"I1",
     ):
         yield checkpoints.archive(line + b".")
@@ -265,7 +300,7 @@ def a_payload_before_a_broken_stream():
     yield checkpoints.archive(stream + asm.op("POP") * 2 + b".")
 
 
-@attack(42, "Malformed")
+@attack(42, "Malformed", says=r"needs \d+ .*\d+ left|negative size")
 def lengths_beyond_the_end():
     for code in (b"B", b"T", b"X", b"\x8b", b"\x8c", b"C", b"U", b"\x8a"):
         for size in (4, 2**31 - 1, 2**31, 2**32 - 1):
@@ -337,3 +372,27 @@ def dates_out_of_range():
     yield file_of(asm.call(delta, asm.number(10**10), asm.number(0), asm.number(0)))
     zone = asm.call(delta, asm.number(2), asm.number(0), asm.number(0))
     yield file_of(asm.call(asm.global_("datetime", "timezone"), zone))
+
+
+HOSTILE_NAMES = (
+    *("\x1b[31mred\x1b[0m", "a\nok: no problems", "a\r\x1b[2Kok", "\u202egnp.exe", "\x9b2J"),
+    *("\ud800", "a\0b", "\u2028", "<script>alert(1)</script>", "\\x1b[31m", "x" * 10_000_000),
+)
+
+
+@attack(48, "loads|Limit", verifies=True)
+def hostile_names_of_tensors():
+    """Names that a terminal or a log would take for something else."""
+    for name in HOSTILE_NAMES:
+        key, again = asm.text(name) + asm.op("BINPUT", 0), asm.op("BINGET", 0)
+        yield file_of(asm.dict_of(key, asm.tensor(), asm.text("n"), asm.dict_of(again, again)))
+    keys = b"".join(asm.text(name) + asm.tensor() for name in HOSTILE_NAMES[:-1])
+    yield file_of(asm.dict_of(keys))
+
+
+@attack(48, "Forbidden|Malformed")
+def hostile_names_of_classes():
+    for name in HOSTILE_NAMES:
+        for parts in ((name, "C"), ("m", name)):
+            named = asm.text(parts[0]) + asm.text(parts[1]) + asm.op("STACK_GLOBAL")
+            yield file_of(asm.call(named, COMMAND), protocol=4)

@@ -19,7 +19,8 @@ def _mode(mode):
     def load(path, options):
         global path_now
         path_now = path
-        return pt.load(path, **mode, **options)
+        theirs = {name: value for name, value in options.items() if name != "allow"}
+        return pt.load(path, **mode, **theirs)
 
     return load
 

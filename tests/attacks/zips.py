@@ -113,6 +113,23 @@ def end_record():
     yield _good(end={"comment_length": 5})
 
 
+def _without_zip64(**end):
+    """As small archives of other tools end: with one record alone."""
+    data = _good(end=end)
+    start = data.index(b"PK\6\6")
+    return data[:start] + data[_end_at(data) :]
+
+
+@attack(17, "Malformed")
+def a_count_that_only_a_missing_record_could_explain():
+    yield _without_zip64(count=0xFFFF, here=0xFFFF)
+    yield _without_zip64(cd_size=0xFFFFFFFF)
+    yield _without_zip64(cd_offset=0xFFFFFFFF)
+    count = len(entries_of())
+    for wrong in (count + 1, count - 1, 0):
+        yield _without_zip64(count=wrong, here=wrong)
+
+
 @attack(26, "Ambiguous")
 def two_pickles():
     entries = entries_of()
@@ -309,6 +326,8 @@ def a_pickle_hidden_where_nobody_looks():
     yield zip_files.write(entries_of(asm.tensor(), storages=storages))
     yield _good(comment=hidden)
     yield _good(gap=hidden)
+    sizes = struct.pack("<III", zlib.crc32(STORAGE["0"]), 16, 16)
+    yield _with(descriptor=b"PK\7\x08" + sizes + hidden)
 
 
 @attack(48, "Malformed|Ambiguous|Unsupported|loads|Limit")

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+from ptio._limits import Limits
 
 if TYPE_CHECKING:
     from ptio._core import Finding, TensorInfo
-    from ptio._limits import Limits
 
 Tick = Callable[[int, int], Any]
+FREE = 64 << 20  # bytes that any file may need, however small
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,14 @@ class Options:
     threads: int = 0  # automatic
     framework: str = "numpy"
     device: Any = "cpu"  # where tensors of torch go
+
+    def share(self, free: int, size: int) -> Options:
+        """For one of several archives, of `size` bytes, with its part of FREE: all together may
+        need what one file may."""
+        limits = self.limits or Limits()
+        most = max(free + 32 * size, 1)
+        objects, inflated = limits.object_bytes or most, limits.inflated_bytes or most
+        return replace(self, limits=replace(limits, object_bytes=objects, inflated_bytes=inflated))
 
 
 @dataclass

@@ -17,16 +17,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ptio._containers.base import Checked, Options, Tick
+from ptio._containers.base import FREE, Checked, Options, Tick
 from ptio._containers.chunks import Window
 from ptio._containers.described import row_major
 from ptio._containers.distributed_metadata import (
     BytesItem,
     Chunk,
     Contents,
+    Nested,
     Place,
     TensorItem,
-    put,
     read_metadata,
 )
 from ptio._containers.parts import Ticks, finding_of
@@ -59,6 +59,8 @@ class Distributed:
         self._options = options
         self._archives = Archives(siblings, options)
         self._names = [name for name, i in contents.items.items() if isinstance(i, TensorItem)]
+        objects = (i.place for i in contents.items.values() if isinstance(i, BytesItem))
+        self._object_bytes = sum(place.length for place in objects)
 
     def tensors(self) -> list[TensorInfo]:
         return [self._row(node, name) for node, name in enumerate(self._names)]
@@ -187,21 +189,25 @@ class Distributed:
         return self._nested(value)
 
     def _nested(self, value: Callable[[str, TensorItem | BytesItem], Any]) -> dict[str, Any]:
-        root: dict[str, Any] = {}
+        nested = Nested(self._contents.most)
         ways = self._contents.ways or {}
         for name, item in self._contents.items.items():
-            put(root, ways.get(name, (name,)), value(name, item))
-        return root
+            nested.put(ways.get(name, (name,)), value(name, item))
+        return nested.root
 
     def _object(self, item: BytesItem) -> Any:
-        with self._archives.open(item.place) as archive:
+        with self._archives.open(item.place, self._free(item.place)) as archive:
             return archive.load(None)
+
+    def _free(self, place: Place) -> int:
+        """What an object gets of what a directory may need."""
+        return FREE * place.length // max(self._object_bytes, 1)
 
     def leaves(self, limit: int) -> list[tuple[tuple[Any, ...], Any]]:
         found: list[tuple[tuple[Any, ...], Any]] = []
         for name, item in self._contents.items.items():
             if isinstance(item, BytesItem) and len(found) < limit:
-                with self._archives.open(item.place) as archive:
+                with self._archives.open(item.place, self._free(item.place)) as archive:
                     for path, value in archive.leaves(limit - len(found)):
                         found.append(((name, *path), value))
         return found
@@ -215,11 +221,16 @@ class Distributed:
                 works.append((name, None, None, item.place))
             else:
                 works += [(name, item, chunk, chunk.place) for chunk in item.chunks]
+        try:
+            self._nested(lambda name, item: name)
+        except Error as e:
+            checked.findings.append((".metadata", finding_of(e), ()))
         ticks = Ticks(progress, [place.length for *_, place in works])
         for name, whole, chunk, place in works:
             tick = ticks.next()
             try:
-                with self._archives.open(place) as archive:
+                free = 0 if chunk is not None else self._free(place)
+                with self._archives.open(place, free) as archive:
                     result = archive.check(threads, tick)
                     if whole is not None and chunk is not None:
                         self._archives.require_chunk(archive, whole, chunk)
@@ -271,11 +282,12 @@ class Archives:
             return source.part(place.offset, place.length)
 
     @contextmanager
-    def open(self, place: Place) -> Iterator[Pickled]:
+    def open(self, place: Place, free: int = 0) -> Iterator[Pickled]:
         """The archive at a place; errors inside name the file."""
         path = self.path(place.file)
         try:
-            archive = Pickled(self._part(place), self._options, path=path)
+            options = self._options.share(free, place.length)
+            archive = Pickled(self._part(place), options, path=path)
             try:
                 yield archive
             finally:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ptio._containers.base import Options
+from ptio._containers.base import FREE, Options
 from ptio._containers.json import require, require_sizes
 from ptio._containers.pickled import Pickled
 from ptio._core import Source, dtypes
@@ -51,6 +51,7 @@ ALLOWED = (
     "torch.distributed.checkpoint.filesystem._StorageInfo",
 )
 _MOST_PAIRS = 2_000_000  # of chunks that are compared
+_CONTAINER, _SLOT = 240, 9  # bytes of a dict, the largest of CPython, and of an item of a list
 _KIND = "DCP"
 Sizes = tuple[int, ...]
 
@@ -93,10 +94,12 @@ class BytesItem:
 
 @dataclass(frozen=True)
 class Contents:
-    """`items` by their names; `ways` to them in the nested object, or None."""
+    """`items` by their names; `ways` to them in the nested object, or None, and the `most` bytes
+    that its containers may take."""
 
     items: dict[str, TensorItem | BytesItem]
     ways: dict[str, tuple[str | int, ...]] | None
+    most: int
 
 
 def read_metadata(source: Source, options: Options, path: str) -> Contents:
@@ -107,19 +110,20 @@ def read_metadata(source: Source, options: Options, path: str) -> Contents:
         allow=(*(a for a in options.allow if isinstance(a, str)), *ALLOWED),
         framework="numpy",
     )
+    most = limits.object_bytes or max(FREE, 32 * source.size)
     container = Pickled(source, options, path=path)
     try:
         root = container.load(None)
     finally:
         container.close()
     try:
-        return _contents(root, limits)
+        return _contents(root, limits, most)
     except (FormatError, LimitError, UnsupportedError) as e:
         e.path = path
         raise
 
 
-def _contents(root: Any, limits: Limits) -> Contents:
+def _contents(root: Any, limits: Limits, most: int) -> Contents:
     state = _state(root, "Metadata")
     places = _places(require(state.get("storage_data"), dict, "storage_data"))
     items = {}
@@ -132,12 +136,13 @@ def _contents(root: Any, limits: Limits) -> Contents:
         except (FormatError, LimitError, UnsupportedError) as e:
             e.record = name
             raise
+    _require_apart(items)
     planned = state.get("planner_data")
     if planned is None:
-        return Contents(items, None)
+        return Contents(items, None, most)
     require(planned, dict, "planner_data")
     ways = {name: _way(planned[name], len(items), limits) for name in items if name in planned}
-    return Contents(items, ways)
+    return Contents(items, ways, most)
 
 
 def _state(value: Any, name: str) -> dict[Any, Any]:
@@ -192,7 +197,9 @@ def _item(
         sizes = _sizes(chunk.get("sizes"), "the sizes of a chunk")
         chunks.append(Chunk(offsets, sizes, _known(places, name, offsets)))
     _check_chunks(shape, chunks)
-    return TensorItem(_dtype(fields.get("properties")), shape, tuple(chunks))
+    item = TensorItem(_dtype(fields.get("properties")), shape, tuple(chunks))
+    _require_room(item)
+    return item
 
 
 def _known(places: dict[tuple[str, Sizes | None], Place], name: str, offset: Sizes | None) -> Place:
@@ -201,6 +208,27 @@ def _known(places: dict[tuple[str, Sizes | None], Place], name: str, offset: Siz
     except KeyError:
         at = "" if offset is None else f" at {offset}"
         raise FormatError(f"storage_data has no place for it{at}", kind=_KIND) from None
+
+
+def _require_apart(items: dict[str, TensorItem | BytesItem]) -> None:
+    """No bytes are those of two: a small file would become as much as its metadata can list."""
+    spans = []
+    for item in items.values():
+        places = [item.place] if isinstance(item, BytesItem) else [c.place for c in item.chunks]
+        spans += [(place.file, place.offset, place.length) for place in places]
+    for (file, begin, size), (other, after, _) in pairwise(sorted(spans)):
+        if file == other and begin + size > after:
+            text = f"two places in {printable(file)!r} overlap at byte {after}"
+            raise AmbiguousError(text, kind=_KIND)
+
+
+def _require_room(item: TensorItem) -> None:
+    """Memory for a tensor of several chunks is made before they are read."""
+    for chunk in item.chunks if len(item.chunks) > 1 else ():
+        nbytes = math.prod(chunk.sizes) * item_bytes(item.dtype)
+        if nbytes > chunk.place.length:
+            text = f"a chunk of {nbytes} bytes in an archive of {chunk.place.length}"
+            raise BoundsError(text, kind=_KIND)
 
 
 @lru_cache(maxsize=1)
@@ -288,31 +316,47 @@ def _way(way: Any, count: int, limits: Limits) -> tuple[str | int, ...]:
     return steps
 
 
-def put(root: dict[str, Any], way: tuple[str | int, ...], value: Any) -> None:
-    """Sets a value of the nested object, as torch.distributed.checkpoint does.
+class Nested:
+    """The nested object, which grows by what is put into it; `most` bytes of containers."""
 
-    Raises:
-        FormatError: another value is in the way.
-    """
-    here: Any = root
-    for step, following in zip(way, (*way[1:], None), strict=True):
-        there = _at(here, step)
-        if following is not None and there is None:
-            there = [] if isinstance(following, int) else {}
-            here[step] = there
-        elif following is None and there is not None:
+    def __init__(self, most: int) -> None:
+        self.root: dict[str, Any] = {}
+        self._most = self._left = most
+
+    def put(self, way: tuple[str | int, ...], value: Any) -> None:
+        """Sets a value, as torch.distributed.checkpoint does.
+
+        Raises:
+            FormatError: another value is in the way.
+            LimitError: lists with holes, and dicts for one value, would take too much memory.
+        """
+        here: Any = self.root
+        for step, following in zip(way, (*way[1:], None), strict=True):
+            there = self._at(here, step)
+            if following is not None and there is None:
+                self._charge(_CONTAINER)
+                there = [] if isinstance(following, int) else {}
+                here[step] = there
+            elif following is None and there is not None:
+                raise FormatError("two ways in planner_data contradict each other", kind=_KIND)
+            elif following is None:
+                here[step] = value
+            here = there
+
+    def _at(self, container: Any, step: str | int) -> Any:
+        """What is at `step`, which a list grows to have; None for nothing."""
+        if not isinstance(container, list if isinstance(step, int) else dict):
             raise FormatError("two ways in planner_data contradict each other", kind=_KIND)
-        elif following is None:
-            here[step] = value
-        here = there
+        if isinstance(container, dict):
+            return container.get(step)
+        position = int(step)
+        missing = position + 1 - len(container)
+        self._charge(max(missing, 0) * _SLOT)
+        container.extend([None] * missing)
+        return container[position]
 
-
-def _at(container: Any, step: str | int) -> Any:
-    """What is at `step`, which a list grows to have; None for nothing."""
-    if not isinstance(container, list if isinstance(step, int) else dict):
-        raise FormatError("two ways in planner_data contradict each other", kind=_KIND)
-    if isinstance(container, dict):
-        return container.get(step)
-    position = int(step)
-    container.extend([None] * (position + 1 - len(container)))
-    return container[position]
+    def _charge(self, nbytes: int) -> None:
+        self._left -= nbytes
+        if self._left < 0:
+            text = f"the nested object needs more than {self._most} bytes (limit object_bytes)"
+            raise LimitError(text, kind="LIMIT")

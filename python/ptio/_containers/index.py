@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ptio._checkpoint import read_leniently
-from ptio._containers.base import Options
+from ptio._containers.base import FREE, Options
 from ptio._containers.described import Described, pickle_of
 from ptio._containers.pickled import Pickled
 from ptio._core import Source
@@ -16,9 +15,6 @@ from ptio._limits import Limits
 
 if TYPE_CHECKING:
     from ptio._core import Finding, TensorInfo
-
-
-_FREE = 64 << 20  # object bytes that any file may need, however small
 
 
 class Index:
@@ -41,11 +37,7 @@ class Index:
 
     def rules(self, options: Options, name: str) -> Options:
         """Those for one of the pickles: all together may need what one file may."""
-        limits = options.limits or Limits()
-        if limits.object_bytes is not None:
-            return options
-        share = _FREE // len(self.sizes) + 32 * self.sizes[name]
-        return replace(options, limits=replace(limits, object_bytes=max(share, 1)))
+        return options.share(FREE // len(self.sizes), self.sizes[name])
 
     def whole(self) -> Source:
         """The archive, once more: containers take their source over."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ptio._containers.base import Checked, Container, Options, Tick
+from ptio._containers.base import FREE, Checked, Container, Options, Tick
 from ptio._containers.json import parse_json, require
 from ptio._containers.parts import Ticks, finding_of, stored_bytes
 from ptio._containers.siblings import Siblings
@@ -70,7 +70,9 @@ class Sharded:
             shard = self._shards.get(name)
             if shard is None:
                 with self._naming(name):
-                    shard = open_file(self._paths[name], self._options, index=False)
+                    path = self._paths[name]
+                    share = FREE // len(self._paths), os.path.getsize(path)
+                    shard = open_file(path, self._options.share(*share), index=False)
                 self._shards[name] = shard
             return shard
 

@@ -48,7 +48,7 @@ class Siblings:
                 kind=_KIND,
                 hint="open a directory that holds the files themselves",
             )
-        if not path.exists():
+        if not os.path.exists(path):  # nor where the name is too long to be one
             raise FormatError(
                 f"the file {shown} is missing",
                 kind="FILE_MISSING",
