@@ -46,3 +46,37 @@ uint64_t ptio_graph_bytes(const ptio_graph *graph) {
     return (uint64_t)graph->count * sizeof(ptio_node) + (uint64_t)graph->ref_count * sizeof(ptio_ref) +
            graph->unescaped_size + (uint64_t)graph->global_count * sizeof(ptio_global_use);
 }
+
+const char *ptio_kind_name(uint8_t kind) {
+    static const char *const names[] = {[PTIO_N_NONE] = "None",
+                                        [PTIO_N_FALSE] = "a bool",
+                                        [PTIO_N_TRUE] = "a bool",
+                                        [PTIO_N_INT] = "an int",
+                                        [PTIO_N_BIG_INT] = "a large int",
+                                        [PTIO_N_BIG_DECIMAL] = "a large int",
+                                        [PTIO_N_FLOAT] = "a float",
+                                        [PTIO_N_STR] = "a str",
+                                        [PTIO_N_BYTES] = "bytes",
+                                        [PTIO_N_BYTEARRAY] = "a bytearray",
+                                        [PTIO_N_PY2_STR] = "a Python 2 str",
+                                        [PTIO_N_TUPLE] = "a tuple",
+                                        [PTIO_N_FROZENSET] = "a frozenset",
+                                        [PTIO_N_LIST] = "a list",
+                                        [PTIO_N_DICT] = "a dict",
+                                        [PTIO_N_SET] = "a set",
+                                        [PTIO_N_GLOBAL] = "a class or function",
+                                        [PTIO_N_STACK_GLOBAL] = "a class or function",
+                                        [PTIO_N_PERSID] = "a storage",
+                                        [PTIO_N_MARKER] = "a class or function",
+                                        [PTIO_N_NAMED] = "a named constant",
+                                        [PTIO_N_DTYPE] = "a dtype",
+                                        [PTIO_N_STORAGE] = "a storage",
+                                        [PTIO_N_TENSOR] = "a tensor",
+                                        [PTIO_N_OPAQUE] = "an unknown class",
+                                        [PTIO_N_OPAQUE_STACK] = "an unknown class",
+                                        [PTIO_N_OPAQUE_CALL] = "an unknown object",
+                                        [PTIO_N_FOREIGN] = "a class or function",
+                                        [PTIO_N_FOREIGN_CALL] = "an object of a registered class",
+                                        [PTIO_N_DROPPED] = "nothing"};
+    return names[kind] == NULL ? "an object" : names[kind];
+}

@@ -142,6 +142,9 @@ size_t ptio_graph_guess(uint64_t pickle_size);
 /* Memory held, for the object budget. */
 uint64_t ptio_graph_bytes(const ptio_graph *graph);
 
+/* A value of this kind, in words: "a tuple". */
+const char *ptio_kind_name(uint8_t kind);
+
 /* The bytes of a STR, BYTES, BYTEARRAY, PY2_STR, BIG_* or GLOBAL node. */
 static inline const uint8_t *ptio_text(const ptio_graph *graph, const ptio_node *node) {
     if (node->text < graph->pickle_size) return graph->pickle + node->text;

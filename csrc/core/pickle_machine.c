@@ -114,7 +114,8 @@ ptio_status ptio_machine_fill(ptio_machine *m, uint8_t kind, ptio_ref target, si
     MACHINE_CHECK(m,
                   (target_kind >= PTIO_N_LIST && target_kind <= PTIO_N_SET) ||
                       (target_kind >= PTIO_N_CALL && target_kind <= PTIO_N_NEWOBJ_EX),
-                  "P6.target", "%s on something that cannot be filled", ptio_machine_opcode(m));
+                  "P6.target", "%s on %s, which cannot be filled", ptio_machine_opcode(m),
+                  ptio_kind_name(target_kind));
     PTIO_TRY(machine_refs(m, n + 1));
     graph->ref_count++; /* the link */
     PTIO_TRY(machine_gather(m, kind, n, &fill));

@@ -41,36 +41,8 @@ bool ptio_vet_text_is(const ptio_vetting *v, ptio_ref ref, const char *text) {
 }
 
 const char *ptio_vet_kind_name(const ptio_vetting *v, ptio_ref ref) {
-    static const char *const names[] = {[PTIO_N_NONE] = "None",
-                                        [PTIO_N_FALSE] = "a bool",
-                                        [PTIO_N_TRUE] = "a bool",
-                                        [PTIO_N_INT] = "an int",
-                                        [PTIO_N_BIG_INT] = "a large int",
-                                        [PTIO_N_BIG_DECIMAL] = "a large int",
-                                        [PTIO_N_FLOAT] = "a float",
-                                        [PTIO_N_STR] = "a str",
-                                        [PTIO_N_BYTES] = "bytes",
-                                        [PTIO_N_BYTEARRAY] = "a bytearray",
-                                        [PTIO_N_PY2_STR] = "a Python 2 str",
-                                        [PTIO_N_TUPLE] = "a tuple",
-                                        [PTIO_N_FROZENSET] = "a frozenset",
-                                        [PTIO_N_LIST] = "a list",
-                                        [PTIO_N_DICT] = "a dict",
-                                        [PTIO_N_SET] = "a set",
-                                        [PTIO_N_MARKER] = "a class or function",
-                                        [PTIO_N_NAMED] = "a named constant",
-                                        [PTIO_N_DTYPE] = "a dtype",
-                                        [PTIO_N_STORAGE] = "a storage",
-                                        [PTIO_N_TENSOR] = "a tensor",
-                                        [PTIO_N_OPAQUE] = "an unknown class",
-                                        [PTIO_N_OPAQUE_STACK] = "an unknown class",
-                                        [PTIO_N_OPAQUE_CALL] = "an unknown object",
-                                        [PTIO_N_FOREIGN] = "a class or function",
-                                        [PTIO_N_FOREIGN_CALL] = "an object of a registered class",
-                                        [PTIO_N_DROPPED] = "nothing"};
     const ptio_node *node = vet_value(v, ref);
-    if (node->kind == PTIO_N_MADE) return makers[node->sub].name;
-    return names[node->kind] == NULL ? "an object" : names[node->kind];
+    return node->kind == PTIO_N_MADE ? makers[node->sub].name : ptio_kind_name(node->kind);
 }
 
 void ptio_vet_made(ptio_vetting *v, ptio_ref ref, ptio_maker maker, ptio_ref arguments) {

@@ -342,16 +342,16 @@ static void fills_find_no_target(void) {
 
 static void fills_of_what_cannot_be_filled(void) {
     static const broken_pickle cases[] = {
-        BROKEN(")N", "a.", PICKLE_MALFORMED, "P6.target", "APPEND on something that cannot be filled"),
+        BROKEN(")N", "a.", PICKLE_MALFORMED, "P6.target", "APPEND on a tuple, which cannot be filled"),
         BROKEN("N(N", "e.", PICKLE_MALFORMED, "P6.target", "APPENDS"),
         BROKEN("N(", "e.", PICKLE_MALFORMED, "P6.target", "APPENDS"), /* of nothing, too */
         BROKEN("N(", "u.", PICKLE_MALFORMED, "P6.target", "SETITEMS"),
         BROKEN("N(", "\x90.", PICKLE_MALFORMED, "P6.target", "ADDITEMS"),
         BROKEN("NNN", "s.", PICKLE_MALFORMED, "P6.target", "SETITEM"),
         BROKEN("(\x91(N", "\x90.", PICKLE_MALFORMED, "P6.target", "ADDITEMS"),
-        BROKEN("ca\nb\nN", "b.", PICKLE_MALFORMED, "P6.target", "BUILD"),
-        BROKEN("K\1QN", "b.", PICKLE_MALFORMED, "P6.target", "BUILD"),
-        BROKEN("V1\nN", "b.", PICKLE_MALFORMED, "P6.target", "BUILD"),
+        BROKEN("ca\nb\nN", "b.", PICKLE_MALFORMED, "P6.target", "BUILD on a class or function,"),
+        BROKEN("K\1QN", "b.", PICKLE_MALFORMED, "P6.target", "BUILD on a storage,"),
+        BROKEN("V1\nN", "b.", PICKLE_MALFORMED, "P6.target", "BUILD on a str,"),
     };
     PARSE_BROKEN(cases);
 }
