@@ -67,6 +67,7 @@ differential: $(VENV)/.built $(VENV)/.tests ## pickles beside the unpicklers of 
 
 sweep: $(VENV)/.built $(VENV)/.tests ## every changed byte of small files: an hour; totals in tests/sweeps/log.tsv
 	cd tests && $(abspath $(PY)) -m sweeps
+	PTIO_SWEEP=1 $(PY) -m pytest -q tests/test_hostile_rewrites.py tests/test_damaged_bytes.py
 
 leaks: $(VENV)/.built $(VENV)/.tests ## every hostile file many times over: LOOPS=1000
 	LOOPS=$(LOOPS) $(PY) tests/leaks/repeat.py

@@ -52,8 +52,8 @@ def test_every_allocation_may_fail(tmp_path):
 @pytest.mark.skipif(not THOROUGH, reason="takes minutes: PTIO_SWEEP=1 runs it")
 def test_nothing_is_left_behind_where_an_allocation_fails(tmp_path):
     found = sweep(tmp_path, "nomemory.operations", 12)
-    # One block, where the name "__setstate__" cannot be made for a structured numpy.dtype. Whose it
-    # is has not been found.
+    # The tuple of arguments that CPython makes for numpy.dtype.__setstate__, where that finds no
+    # memory for a subarray: no code of ptio ever sees this tuple.
     found.pop("build numpy")
     assert not _wrong(found)
 
