@@ -27,7 +27,7 @@ import numpy as np
 import ptio
 from ptio import _core
 from support import small_files
-from support.leaks import rss
+from support.leaks import allocated, rss
 
 SLOW = 0.02  # seconds
 _FEWEST = 10
@@ -72,9 +72,7 @@ class Used:
 
     @classmethod
     def now(cls):
-        gc.collect()
-        getattr(sys, "_clear_internal_caches", sys._clear_type_cache)()
-        return cls(sys.getallocatedblocks(), _malloced(), rss(), _references())
+        return cls(allocated(), _malloced(), rss(), _references())
 
 
 def left_behind(work, loops):

@@ -13,8 +13,8 @@ def rss():
 
 def allocated():
     """Blocks in use, without the names that CPython's cache of lookups keeps (at most 4,096)."""
-    getattr(sys, "_clear_internal_caches", sys._clear_type_cache)()
     gc.collect()
+    getattr(sys, "_clear_internal_caches", sys._clear_type_cache)()
     return sys.getallocatedblocks()
 
 
