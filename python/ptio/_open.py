@@ -20,7 +20,7 @@ from ptio._names import joined
 from ptio._progress import Progress, reporting
 from ptio._region import basic_index
 from ptio._source import is_path
-from ptio._text import size
+from ptio._text import count, size
 
 if TYPE_CHECKING:
     from ptio import _core
@@ -316,7 +316,8 @@ class Checkpoint(Mapping[Name, Any]):
         return Checkpoint, (self._f, self._options)
 
     def __repr__(self) -> str:
-        return f"<ptio.Checkpoint {self._f!r}: {self.format}, {len(self)} tensors>"
+        known = "" if self._index is None else f", {count(len(self._index), 'tensor')}"
+        return f"<ptio.Checkpoint {self._f!r}: {self.format}{known}>"
 
 
 class _Names(KeysView[Name]):
