@@ -66,9 +66,11 @@ def library_flags():
 def compile_flags():
     # Headers of Python and NumPy are system headers here, so that -Wconversion looks only at ours.
     system = [sysconfig.get_path("include"), sysconfig.get_path("platinclude"), numpy.get_include()]
-    # _GNU_SOURCE: POSIX and what else a compiler shows without -std. -Icsrc, never csrc/core: its
+    # _GNU_SOURCE: POSIX and what else a compiler shows without -std. _FILE_OFFSET_BITS: large files
+    # on 32-bit machines. -Icsrc, never csrc/core: its
     # limits.h would stand before the system's.
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-Icsrc", "-fvisibility=hidden", "-pthread", *WARNINGS]
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", "-Icsrc", *WARNINGS]
+    flags += ["-fvisibility=hidden", "-pthread"]
     flags += [part for path in dict.fromkeys(system) for part in ("-isystem", path)]
     flags += ["-O0", "-g", "-UNDEBUG"] if is_on("PTIO_DEBUG") else ["-O2"]
     if is_on("PTIO_SANITIZE"):

@@ -77,7 +77,7 @@ static ptio_status agree_on_swap(ptio_vetting *v, ptio_storage *storage, uint8_t
     if (storage->swap_bytes == 0) storage->swap_bytes = swap;
     if (storage->alignment < swap) storage->alignment = swap;
     VET_CHECK(v, !v->c->swap || storage->swap_bytes == swap, "T6.unit", VALUE_UNSUPPORTED,
-              "a big-endian storage is read as two dtypes of different sizes");
+              "a storage of the other byte order is read as two dtypes of different sizes");
     ptio_storage *root = &v->c->storages[storage->root];
     return root == storage ? PTIO_OK : agree_on_swap(v, root, dtype);
 }

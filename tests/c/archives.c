@@ -63,10 +63,11 @@ static ptio_status prove_all(const zip_archive *zip, proof how, ptio_error *err)
         }
         bool covered = false;
         uint64_t from = index.records[i].header - (index.records[i].header > 0 ? 1 : 0);
-        uint8_t *exact = malloc(zip->size - from); /* so that a sanitizer sees reads behind it */
+        size_t rest = zip->size - (size_t)from;
+        uint8_t *exact = malloc(rest); /* so that a sanitizer sees reads behind it */
         if (exact == NULL) abort();
-        memcpy(exact, zip->bytes + from, zip->size - from);
-        for (uint64_t n = 0; n <= zip->size - from && !covered && status == PTIO_OK; n += 1 + n / 64) {
+        memcpy(exact, zip->bytes + from, rest);
+        for (size_t n = 0; n <= rest && !covered && status == PTIO_OK; n += 1 + n / 64) {
             uint8_t *cut = malloc(n + 1);
             if (cut == NULL) abort();
             memcpy(cut, exact, n);
@@ -74,7 +75,7 @@ static ptio_status prove_all(const zip_archive *zip, proof how, ptio_error *err)
             free(cut);
         }
         if (status == PTIO_OK && !covered)
-            status = ptio_zip_prove_in(&index, i, exact, from, zip->size - from, &covered, err);
+            status = ptio_zip_prove_in(&index, i, exact, from, rest, &covered, err);
         ASSERT_TRUE(status != PTIO_OK || covered);
         free(exact);
     }

@@ -7,6 +7,7 @@
 #   VALGRIND=1               under valgrind                    COVERAGE=1        line and branch coverage
 #   CHECK_REMOVAL=1          switches every check off in turn: each time a test must fail
 #                            (arguments go to check_removal.py: --list, ids)
+#   CC="..." EMULATOR="..."  for another machine (tools/other_machines.sh): no system call fails there
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 core=$here/../../csrc/core
@@ -20,7 +21,7 @@ TESTS=$(sed -n 's/^SUITE(\(.*\))$/test_\1/p' "$here/suites.def")
 flags="-std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wsign-conversion -Werror -pthread"
 flags="$flags -DPTIO_FAULT_INJECTION -iquote $core"
 link="-lzip -lz -ldeflate -lpthread"
-if [ "$(uname)" = Linux ]; then
+if [ "$(uname)" = Linux ] && [ -z "${EMULATOR:-}" ]; then
     flags="$flags -DPTIO_WRAPPED_CALLS"
     for call in pread pwrite fallocate fstat fstatfs mmap fcntl getentropy pthread_create sched_getaffinity; do link="$link -Wl,--wrap=$call"; done
 fi
@@ -50,6 +51,6 @@ if [ -n "${CHECK_REMOVAL:-}" ]; then
 elif [ -n "${VALGRIND:-}" ]; then
     valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=9 "$out/ctests" "$@"
 else
-    "$out/ctests" "$@"
+    ${EMULATOR:-} "$out/ctests" "$@"
 fi
 [ -z "${COVERAGE:-}" ] || ${PYTHON:-python3} "$here/coverage.py" "$out" "$core"

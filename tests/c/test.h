@@ -6,6 +6,8 @@
 #ifndef PTIO_TEST_H
 #define PTIO_TEST_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +23,11 @@ extern test_tally tally;
 
 void test_run(void (*function)(void), const char *name);
 void test_fail(const char *file, int line, const char *format, ...) PTIO_PRINTF(3, 4);
+
+static inline bool machine_is_big_endian(void) {
+    const uint16_t one = 1;
+    return *(const uint8_t *)&one == 0;
+}
 
 #define RUN(function) test_run(function, #function)
 

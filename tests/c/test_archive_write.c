@@ -85,9 +85,9 @@ static ptio_status produce(void *context, uint32_t record, uint64_t at, const vo
     *n = p->nothing ? 0 : (left < most ? left : most) + p->wrong;
     if (p->wrong > 0) return PTIO_OK;
     free(p->piece);
-    p->piece = malloc(*n + 1);
+    p->piece = malloc((size_t)*n + 1);
     if (p->piece == NULL) abort();
-    memcpy(p->piece, payload + record + at, *n);
+    memcpy(p->piece, payload + record + at, (size_t)*n);
     *bytes = p->piece;
     return PTIO_OK;
 }

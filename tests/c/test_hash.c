@@ -16,8 +16,7 @@ static void hash_matches_known_values(void) {
     const ptio_hash_key zero = {0, 0};
     uint8_t bytes[64];
     for (uint8_t i = 0; i < 64; i++) bytes[i] = i;
-    const uint16_t one = 1;
-    if (*(const uint8_t *)&one == 0) return; /* the values are those of little-endian machines */
+    if (machine_is_big_endian()) return; /* the values are those of the others */
     ASSERT_EQUAL(ptio_hash(&zero, "a", 1), UINT64_C(0x407448d2b89b1813));
     ASSERT_EQUAL(ptio_hash(&zero, "abc", 3), UINT64_C(0xc03bc3a0042630f2));
     ASSERT_EQUAL(ptio_hash(&zero, "abcdefg", 7), UINT64_C(0x6db12aae9070f506));

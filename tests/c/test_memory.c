@@ -77,7 +77,7 @@ static void huge_blocks_are_refused(void) {
     ptio_error err;
     ptio_block *block = NULL;
     ASSERT_FAILS(ptio_block_new(SIZE_MAX - 5, &block, &err), NO_MEMORY, "memory", "out of memory", PTIO_NO_OFFSET);
-    ASSERT_FAILS(ptio_block_new((size_t)1 << 62, &block, &err), NO_MEMORY, "memory", "out of memory",
+    ASSERT_FAILS(ptio_block_new(SIZE_MAX / 2 + 1, &block, &err), NO_MEMORY, "memory", "out of memory",
                  PTIO_NO_OFFSET);
     ASSERT_TRUE(block == NULL);
 }

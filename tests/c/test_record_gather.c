@@ -134,7 +134,7 @@ static void random_regions_from_every_source(void) {
             for (uint64_t n = 0; n < elements(&r); n++) {
                 int64_t at, to;
                 locate(&r, n, &at, &to);
-                wrong += memcmp(memory + (int64_t)first + to, content + at, r.item) != 0;
+                wrong += memcmp(memory + (int64_t)first + to, content + at, (size_t)r.item) != 0;
             }
             ASSERT_EQUAL(wrong, 0);
             free(memory);

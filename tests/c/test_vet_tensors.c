@@ -54,7 +54,6 @@ static void tensors_that_torch_writes(void) {
         FINE_PICKLE(CALL(V2, FLOATS INT("0") CALL(TORCH("Size"), TUPLE(I4)) SIZE1("1") FALSE_ HOOKS) "."),
         FINE_PICKLE(CALL(V3, UNTYPED("0", "16") INT("0") SIZE1("16") SIZE1("1") TRUE_ HOOKS TORCH("float8_e4m3fn")) "."),
         FINE_PICKLE(CALL(V3, UNTYPED("0", "16") INT("0") SIZE1("4") SIZE1("1") FALSE_ HOOKS FLOAT32 "}") "."),
-        FINE_PICKLE(CALL(V3, FLOATS INT("0") SIZE1("8") SIZE1("1") FALSE_ HOOKS TORCH("int16")) "."),
     };
     OPEN_FINE(cases);
 }
@@ -409,8 +408,9 @@ static void tensors_of_several_parts(void) {
 
 /* --- byte order ---------------------------------------------------------------------------------- */
 
-/* The unit in which a storage of a big-endian file is swapped is that of its readers. */
-static void big_endian_storages(void) {
+/* The unit in which a storage is swapped, where that is to be done, is that of its readers. */
+static void storages_of_another_machine(void) {
+    const char *own = machine_is_big_endian() ? "big" : "little", *other = machine_is_big_endian() ? "little" : "big";
     static const char half[] = CALL(V3, UNTYPED("0", "16") INT("0") SIZE1("8") SIZE1("1") FALSE_ HOOKS TORCH("float16"));
     static const char whole[] = CALL(V3, UNTYPED("0", "16") INT("0") SIZE1("4") SIZE1("1") FALSE_ HOOKS TORCH("float32"));
     pickle_buffer p = {0};
@@ -427,10 +427,13 @@ static void big_endian_storages(void) {
     pickle_add(&p, whole, sizeof whole - 2);
     size_t at = p.size;
     ADD(&p, "Rt.");
-    ASSERT_OK(open_pickle_of(&o, p.bytes, p.size, "little", NULL, &err));
+    ASSERT_OK(open_pickle_of(&o, p.bytes, p.size, own, NULL, &err));
     ASSERT_EQUAL(o.c.storages[0].alignment, 4);
     opened_free(&o);
-    ASSERT_FAILS(open_pickle_of(&o, p.bytes, p.size, "big", NULL, &err), VALUE_UNSUPPORTED, "T6.unit",
+    ASSERT_OK(open_pickle_of(&o, LITERAL(CALL(V3, FLOATS INT("0") SIZE1("8") SIZE1("1") FALSE_ HOOKS TORCH("int16")) "."),
+                             own, NULL, &err));
+    opened_free(&o);
+    ASSERT_FAILS(open_pickle_of(&o, p.bytes, p.size, other, NULL, &err), VALUE_UNSUPPORTED, "T6.unit",
                  "read as two dtypes of different sizes", at);
     opened_free(&o);
     pickle_free(&p);
@@ -463,6 +466,6 @@ void suite_vet_tensors(void) {
     RUN(tensors_without_data);
     RUN(tensors_of_other_devices);
     RUN(tensors_of_several_parts);
-    RUN(big_endian_storages);
+    RUN(storages_of_another_machine);
     RUN(views_that_need_memory_are_charged);
 }

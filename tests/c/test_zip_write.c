@@ -169,7 +169,7 @@ static void whole_archives_are_the_same_as_built_ones(void) {
             at += n;
         }
         ASSERT_EQUAL(ptio_zip_put_end(&layout, out), zip.size - at);
-        ASSERT_BYTES(out, zip.bytes + at, zip.size - at);
+        ASSERT_BYTES(out, zip.bytes + at, zip.size - (size_t)at);
         ptio_zip_layout_free(&layout);
         zip_free_archive(&zip);
     }

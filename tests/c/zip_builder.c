@@ -216,7 +216,7 @@ void zip_torch(zip_archive *zip, size_t storages, size_t size) {
     zip_member member = {.name = "m/data.pkl", .content = "\x80\2}q\0.", .size = 6, .descriptor = true, .alignment = 64};
     zip_add(zip, &member);
     /* Members keep their names: they live as long as the program. */
-    static char names[20000][16];
+    static char names[20000][20];
     uint8_t *content = must(malloc(size + 1));
     for (size_t i = 0; i < storages; i++) {
         snprintf(names[i], sizeof names[i], "m/data/%u", (unsigned)i);
