@@ -63,7 +63,7 @@ def test_each_is_made_in_its_turn_and_at_most_one_is_alive(tmp_path, to_file):
 
 def test_the_same_one_in_two_places_is_one_tensor(save_and_read):
     calls = []
-    one = ptio.Deferred((2,), "i8", lambda: calls.append(1) or np.array([1, 2]))
+    one = ptio.Deferred((2,), "i8", lambda: calls.append(1) or np.array([1, 2], "i8"))
     file = io.BytesIO()
     ptio.save({"a": one, "b": [one]}, file)
     assert calls == [1]

@@ -123,7 +123,7 @@ def test_compact_shares_nothing(save_and_read, sizes):
 
 
 def test_views_across_a_tree_and_in_the_parts_of_a_tensor(save_and_read, sizes):
-    values, indices = np.ones(4, "f8"), np.arange(8).reshape(2, 4)
+    values, indices = np.ones(4, "f8"), np.arange(8, dtype="i8").reshape(2, 4)
     sparse = ptio.SparseTensor("torch.sparse_coo", (8, 8), values, indices % 4)
     loaded = save_and_read({"s": sparse, "v": values[1:], "deep": [({"w": values[:2]},)]})
     assert shares(loaded["s"].values, loaded["v"])

@@ -12,7 +12,7 @@ A, B = "model-00001-of-00002", "model-00002-of-00002"
 WEIGHTS = {
     "one.w": np.arange(6, dtype="f4").reshape(2, 3),
     "one.b": np.zeros(2),
-    "two.w": np.arange(4),
+    "two.w": np.arange(4, dtype="i8"),
 }
 
 

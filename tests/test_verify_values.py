@@ -4,6 +4,7 @@ what libzip sees in an archive."""
 
 import io
 import json
+import sys
 import tracemalloc
 
 import numpy as np
@@ -108,7 +109,8 @@ def test_pieces_are_the_elements_in_order(elements):
 def test_distinct_elements_of_an_expanded_array():
     once, repeats = distinct(np.broadcast_to(np.arange(3), (4, 3)))
     assert (once.shape, repeats) == ((1, 3), 4)
-    assert non_finite(np.broadcast_to(np.float32(NAN), (1 << 20, 1 << 20))) == (1 << 40, 0)
+    large = 1 << (20 if sys.maxsize > 1 << 32 else 14)
+    assert non_finite(np.broadcast_to(np.float32(NAN), (large, large))) == (large**2, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "bool"])

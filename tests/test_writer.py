@@ -77,12 +77,12 @@ def test_the_order_of_records(path):
 def test_root_with_more_arrays_deferred_and_data(path):
     with ptio.Writer(path) as w:
         ref = w.write(X)
-        later = w.write(ptio.Deferred((3,), "i8", lambda: np.arange(3)))
+        later = w.write(ptio.Deferred((3,), "i8", lambda: np.arange(3, dtype="i8")))
         assert (ref.shape, ref.dtype, repr(later)) == ((3, 4), "f4", "Reference((3,), int64)")
         inner = ptio.Deferred((2,), "f8", lambda: np.ones(2))
         w.root = [ref, later, ref, X, X[1:], inner, {"lr": 0.1, "dtype": np.dtype("f4")}, {1, 2}]
     loaded = ptio.load(path, verify=True)
-    assert_saved(loaded[:2] + loaded[3:6], [X.copy(), np.arange(3), X, X[1:], inner])
+    assert_saved(loaded[:2] + loaded[3:6], [X.copy(), np.arange(3, dtype="i8"), X, X[1:], inner])
     assert loaded[0] is loaded[2]
     assert np.shares_memory(loaded[3], loaded[4])
     assert not np.shares_memory(loaded[0], loaded[3])

@@ -26,7 +26,7 @@ def fits_numpy(info: TensorInfo) -> bool:
     """
     if not isinstance(numpy_dtype(info.dtype), np.dtype) or len(info.shape) > _MAX_DIMS:
         return False
-    return math.prod(filter(None, info.shape)) * item_bytes(info.dtype) < 2**63
+    return math.prod(filter(None, info.shape)) * item_bytes(info.dtype) <= sys.maxsize
 
 
 def basic_index(index: Any) -> tuple[Any, ...] | None:

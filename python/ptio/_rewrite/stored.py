@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ptio._containers import Container
 from ptio._containers.pickled import Pickled
+from ptio._errors import UnsupportedError
 from ptio._rewrite.cast import Cast
 from ptio._save.array_plan import Placed, StoragePlan, TensorPlan, contiguous_pieces, plan_shared
 from ptio._types import RawTensor
@@ -101,7 +102,7 @@ class Stored:
         if self.of is None:
             return self.container.get(self.row)
         flat = as_array(self.of.read(), self.of.row).reshape(-1)[self.row.storage_offset :]
-        return as_strided(flat, self.shape, tuple(s * flat.itemsize for s in self.row.stride))
+        return _strided(flat, self.shape, self.row.stride)
 
     def elements(self) -> Iterator[Array]:
         """Its elements in C order, as bytes, cast; read when the first piece is asked for."""
@@ -136,9 +137,8 @@ def as_array(value: Any, row: TensorInfo) -> Array:
         return np.asarray(value)
     assert value.data is not None  # of a plain tensor
     item = item_bytes(row.dtype)
-    steps = tuple(step * item for step in value.stride)
     count = 0 if 0 in value.shape else span(value.shape, value.stride)
-    return as_strided(value.data[: count * item].view(f"V{item}"), value.shape, steps)
+    return _strided(value.data[: count * item].view(f"V{item}"), value.shape, value.stride)
 
 
 def stored_tree(container: Container) -> Any:
@@ -305,4 +305,12 @@ def span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
 
 def _untouchable(row: TensorInfo, item: int) -> Array:
     """An array with these strides, whose elements nobody may look at."""
-    return as_strided(np.empty((), f"V{item}"), row.shape, tuple(s * item for s in row.stride))
+    return _strided(np.empty((), f"V{item}"), row.shape, row.stride)
+
+
+def _strided(flat: Array, shape: tuple[int, ...], stride: tuple[int, ...]) -> Array:
+    """A view with these strides, in elements."""
+    try:
+        return as_strided(flat, shape, tuple(step * flat.itemsize for step in stride))
+    except (OverflowError, ValueError) as e:  # expanded beyond what NumPy counts to
+        raise UnsupportedError(f"a tensor of shape {shape} is no array of NumPy: {e}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +32,7 @@ class Deferred:
         self.produce = produce
         if any(n < 0 for n in self.shape):
             raise ValueError(f"a shape cannot be negative: {self.shape}")
-        if math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize >= 2**63:
+        if math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize > sys.maxsize:
             raise ValueError(f"no memory holds a {self.dtype} array of shape {self.shape}")
         if not callable(produce):
             raise TypeError(f"produce must be callable, not {produce!r}")
