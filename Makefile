@@ -26,7 +26,7 @@ C_SOURCES := $(shell find csrc -name '*.[ch]' -o -name '*.def')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-large ctest coverage check-removal asan fuzz fuzz-replay
-.PHONY: differential sweep leaks lint analyze bench dist clean
+.PHONY: differential sweep leaks machines lint analyze bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ sweep: $(VENV)/.built $(VENV)/.tests ## every changed byte of small files: an ho
 leaks: $(VENV)/.built $(VENV)/.tests ## every hostile file many times over: LOOPS=1000
 	LOOPS=$(LOOPS) $(PY) tests/leaks/repeat.py
 	PTIO_SWEEP=1 $(PY) -m pytest tests/test_allocation_failures.py
+
+machines: ## the C tests with 32 bits, and on a big-endian machine
+	tools/other_machines.sh
 
 lint: $(VENV)/.built $(VENV)/.lint ## style, types, and the rules of the C sources
 	$(VENV)/bin/ruff check

@@ -144,6 +144,21 @@ ptio_status ptio_take_room(uint64_t *room, const ptio_path *path, ptio_error *er
     return PTIO_OK;
 }
 
+/* What else a tensor consists of: (scheme, scales, zero points, axis) of one that is quantized by
+ * channels; PTIO_NO_NODE for others. */
+static ptio_ref channels_of(const walk *w, const ptio_node *leaf) {
+    if (w->whole_composites || leaf->kind != PTIO_N_TENSOR) return PTIO_NO_NODE;
+    const ptio_tensor *tensor = &w->c->tensors[leaf->a];
+    bool by_channel = (tensor->flags & PTIO_T_QUANTIZED) && w->c->graph.nodes[tensor->quantizer].count == 4;
+    return by_channel ? tensor->quantizer : PTIO_NO_NODE;
+}
+
+static ptio_status take_leaf(walk *w, ptio_ref leaf, uint64_t text) {
+    PTIO_TRY(visit_leaf(w, leaf, text));
+    ptio_ref channels = channels_of(w, &w->c->graph.nodes[ptio_follow(&w->c->graph, leaf)]);
+    return channels == PTIO_NO_NODE ? PTIO_OK : enter(w, channels, text);
+}
+
 static ptio_status take_item(walk *w, level *l) {
     const ptio_graph *graph = &w->c->graph;
     ptio_step *step = &w->path[w->depth - 1];
@@ -156,13 +171,13 @@ static ptio_status take_item(walk *w, level *l) {
     w->fresh += text;
     text += l->text;
     ptio_ref value = graph->refs[l->at++], item = ptio_follow(graph, value);
-    return has_items(w, &graph->nodes[item]) ? enter(w, item, text) : visit_leaf(w, value, text);
+    return has_items(w, &graph->nodes[item]) ? enter(w, item, text) : take_leaf(w, value, text);
 }
 
 static ptio_status run(walk *w) {
     ptio_ref root = ptio_follow(&w->c->graph, w->c->graph.root);
-    if (!has_items(w, &w->c->graph.nodes[root])) return visit_leaf(w, w->c->graph.root, 0);
-    PTIO_TRY(enter(w, root, 0));
+    bool is_leaf = !has_items(w, &w->c->graph.nodes[root]);
+    PTIO_TRY(is_leaf ? take_leaf(w, w->c->graph.root, 0) : enter(w, root, 0));
     while (w->depth > 0) {
         level *l = &w->levels[w->depth - 1];
         if (l->at < l->end)

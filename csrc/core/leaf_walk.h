@@ -25,7 +25,8 @@ typedef struct {
  * nothing further; it may stand behind PTIO_N_SAME (see ptio_follow). */
 typedef ptio_status (*ptio_leaf_visit)(void *context, const ptio_path *path, ptio_ref leaf, ptio_error *err);
 
-/* whole_composites: sparse and nested tensors are leaves, instead of what they consist of. */
+/* whole_composites: sparse and nested tensors are leaves, instead of what they consist of, and
+ * scales and zero points are no leaves beside the tensor that is quantized with them. */
 ptio_status ptio_walk_leaves(const ptio_checkpoint *checkpoint, bool whole_composites, ptio_leaf_visit visit,
                              void *context, ptio_error *err) PTIO_MUST_CHECK;
 

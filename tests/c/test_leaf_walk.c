@@ -54,6 +54,11 @@ static void expect(int line, const char *pickle, size_t size, const char *expect
 }
 
 #define EXPECT(pickle, expected) expect(__LINE__, LITERAL(pickle), expected)
+#define SCALES TENSOR_OF(STORAGE("DoubleStorage", "1", "2"), "0", INT("2"), INT("1"))
+#define BY_CHANNEL                                                                                               \
+    CALL(UTILS("_rebuild_qtensor"), STORAGE("QInt8Storage", "0", "16") INT("0") TUPLE(INT("2") INT("8"))         \
+         TUPLE(INT("8") INT("1")) TUPLE(TORCH("per_channel_affine_float_qparams") SCALES SCALES INT("0")) FALSE_ \
+         HOOKS)
 #define NAMESPACE GLOBAL_OF("argparse", "Namespace") ")\x81"
 
 static void roots_that_are_leaves(void) {
@@ -92,6 +97,18 @@ static void tensors_of_several_parts_show_them(void) {
            "/0=tensor /1=tensor /2=tensor /3=tensor ");
     EXPECT(CALL(GLOBAL_OF("torch.nested._internal.nested_tensor", "_rebuild_njt"), DICT(TEXT("_values") TENSOR)) ".",
            "/0/_values=tensor ");
+    EXPECT(DICT(TEXT("q") BY_CHANNEL) ".", "/q=tensor /q/0=other /q/1=tensor /q/2=tensor /q/3=int ");
+    EXPECT(BY_CHANNEL ".", "=tensor /0=other /1=tensor /2=tensor /3=int ");
+}
+
+static void whole_tensors_show_no_parts(void) {
+    ptio_error err = {0};
+    opened o;
+    ASSERT_OK(open_pickle(&o, LITERAL(BY_CHANNEL "."), NULL, &err));
+    listing l = {.c = &o.c};
+    ASSERT_OK(ptio_walk_leaves(&o.c, true, list_leaf, &l, &err));
+    ASSERT_TEXT(l.text, "=tensor ");
+    opened_free(&o);
 }
 
 /* Each container is entered once, wherever it is reached from. */
@@ -185,6 +202,7 @@ void suite_leaf_walk(void) {
     RUN(keys_and_positions);
     RUN(attributes_take_the_object_s_place);
     RUN(tensors_of_several_parts_show_them);
+    RUN(whole_tensors_show_no_parts);
     RUN(shared_containers_and_cycles);
     RUN(a_visitor_may_stop);
     RUN(trees_of_shared_tuples);

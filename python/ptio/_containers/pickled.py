@@ -109,10 +109,11 @@ class Pickled:
         if not any(finding.exception for finding in findings):
             self.check_contents(threads)
         rows = self.core.tensors(False)
+        has_parts = self.core.has_composites or any(row.kind == "quantized" for row in rows)
         return Checked(
             len(records),
             sum(record.size for record in records),
-            len(rows),
+            len(self.core.tensors(True)) if has_parts else len(rows),
             [(None, finding, touched(finding, rows)) for finding in findings],
         )
 

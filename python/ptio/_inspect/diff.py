@@ -254,12 +254,11 @@ def _compare(
     try:
         check_size(one)
         check_size(other)
+        ours, theirs = arrays_of(a.get_tensor(one.name)), arrays_of(b.get_tensor(other.name))
     except Expanded as e:
         return Change("unread", name, str(e), "not compared")
-    ours, theirs = a.get_tensor(one.name), b.get_tensor(other.name)
     change = None
-    parts = zip(arrays_of(ours), arrays_of(theirs), strict=False)
-    for left, right in parts:
+    for left, right in zip(ours, theirs, strict=False):
         if left.shape != right.shape:
             change = Change("shape", name, str(left.shape), str(right.shape))
         else:

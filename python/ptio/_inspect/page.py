@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ptio
 from ptio._inspect.inspect import Inspection
 from ptio._inspect.outline import label, outline
-from ptio._inspect.values import Statistics, arrays_of, each_tensor, statistics
+from ptio._inspect.values import Expanded, Statistics, each_tensor, statistics
 from ptio._text import printable
 
 if TYPE_CHECKING:
@@ -102,14 +102,13 @@ def _tensors(
     if not values:
         return [_row(info) for info in checkpoint.infos()[:_TENSORS]]
     known: dict[Any, dict[str, Any] | None] = {}
-    for info, value, same in each_tensor(checkpoint, progress):
+    for info, arrays, same in each_tensor(checkpoint, progress):
         row = _row(info)
         if same is not None:
             row["stats"] = known[same.name]
-        elif isinstance(value, Exception):
-            row["note"] = printable(str(value), _NAME_WIDTH)
+        elif isinstance(arrays, Expanded):
+            row["note"] = printable(str(arrays), _NAME_WIDTH)
         else:
-            arrays = arrays_of(value)
             row["stats"] = _stats(statistics(arrays[0])) if arrays else None
         known[info.name] = row.get("stats")
         rows.append(row)

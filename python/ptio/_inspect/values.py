@@ -15,6 +15,7 @@ from ptio._open import Checkpoint, TensorInfo, open
 from ptio._report import Problem, VerifyReport
 from ptio._text import count, size
 from ptio._types import NestedTensor, QuantizedTensor, SparseTensor
+from ptio._types.arrays import memory_span
 
 if TYPE_CHECKING:
     from ptio._limits import Limits
@@ -32,7 +33,10 @@ class Expanded(ValueError):
 
 
 def arrays_of(value: Any) -> list[Array]:
-    """The arrays that a tensor is made of, its elements first: none for one without data."""
+    """The arrays that a tensor is made of, its elements first: none for one without data.
+
+    Raises Expanded where one of them is not to be read as a whole.
+    """
     if isinstance(value, QuantizedTensor):
         parts = [value.int_repr, value.scale, value.zero_point]
     elif isinstance(value, SparseTensor):
@@ -42,18 +46,26 @@ def arrays_of(value: Any) -> list[Array]:
         parts = [value.values, value.offsets, value.sizes, value.strides, value.lengths]
     else:
         parts = [value] if isinstance(value, (np.ndarray, np.generic)) else []
-    return [np.asarray(part) for part in parts if part is not None]
+    arrays = [np.asarray(part) for part in parts if part is not None]
+    for array in arrays:
+        _check_repeats(array.shape, array.strides, array.nbytes, memory_span(array))
+    return arrays
 
 
 def check_size(info: TensorInfo) -> None:
-    """Raises Expanded for a tensor that is not to be read as a whole."""
-    repeats = math.prod(n for n, step in zip(info.shape, info.strides, strict=True) if step == 0)
-    distinct = info.nbytes // max(repeats, 1) if info.nbytes else 0
-    if distinct > max(_ALWAYS_READ, _EXPANSION * info.storage_nbytes):
-        raise Expanded(
-            f"its {size(info.nbytes)} show only {size(info.storage_nbytes)} of storage again and "
-            "again"
-        )
+    """Raises Expanded for a tensor that is not to be read as a whole; of a sparse or nested one
+    that is known when its arrays are there."""
+    if info.kind not in ("sparse", "nested"):
+        _check_repeats(info.shape, info.strides, info.nbytes, info.storage_nbytes)
+
+
+def _check_repeats(
+    shape: tuple[int, ...], strides: tuple[int, ...], nbytes: int, memory: int
+) -> None:
+    repeats = math.prod(n for n, step in zip(shape, strides, strict=True) if step == 0)
+    distinct = nbytes // max(repeats, 1) if nbytes else 0
+    if distinct > max(_ALWAYS_READ, _EXPANSION * memory):
+        raise Expanded(f"its {size(nbytes)} show only {size(memory)} of storage again and again")
 
 
 def distinct(array: Array) -> tuple[Array, int]:
@@ -81,10 +93,10 @@ def pieces(array: Array, elements: int = _PIECE) -> Iterator[Array]:
 
 def each_tensor(
     checkpoint: Checkpoint, progress: Progress | None = None
-) -> Iterator[tuple[TensorInfo, Any, TensorInfo | None]]:
-    """(tensor, its value, None) one after the other; (tensor, None, other) for one that is the
-    same view of the same storage as another one before. Reading a value again gives its memory
-    back to the system. A value is an exception where the tensor is not to be read.
+) -> Iterator[tuple[TensorInfo, list[Array] | Expanded, TensorInfo | None]]:
+    """(tensor, its arrays, None) one after the other; (tensor, [], other) for one that is the
+    same view of the same storage as another one before. Asking for the next gives the memory of
+    these back to the system. An exception stands for the arrays that are not to be read.
     """
     seen: dict[tuple[Any, ...], TensorInfo] = {}
     infos = checkpoint.infos()
@@ -92,12 +104,12 @@ def each_tensor(
     for info in infos:
         key = (info.storage, *view_of(info))
         if info.kind == "tensor" and info.storage is not None and key in seen:
-            yield info, None, seen[key]
+            yield info, [], seen[key]
         else:
             seen[key] = info
             try:
                 check_size(info)
-                yield info, checkpoint.get_tensor(info.name), None
+                yield info, arrays_of(checkpoint.get_tensor(info.name)), None
             except Expanded as e:
                 yield info, e, None
             checkpoint.release([info.name])
@@ -130,20 +142,18 @@ def with_values(
     """The report, with a problem for each tensor that is not finite everywhere."""
     problems, notes = [], []
     with open(f, unknown="inert", verify=False, limits=limits) as checkpoint:
-        for info, value, same in each_tensor(checkpoint, progress):
+        for info, arrays, same in each_tensor(checkpoint, progress):
             name = label(info)
             if same is not None:
                 continue
-            if isinstance(value, Exception):
-                notes.append(Problem("NOT_READ", f"values not looked at: {value}", info.member))
+            if isinstance(arrays, Expanded):
+                notes.append(Problem("NOT_READ", f"values not looked at: {arrays}", info.member))
                 continue
-            nan = infinite = 0
-            for array in arrays_of(value):
-                bad = non_finite(array)
-                nan, infinite = nan + bad[0], infinite + bad[1]
+            bad = [non_finite(array) for array in arrays]
+            nan, infinite = sum(n for n, _ in bad), sum(n for _, n in bad)
             if nan or infinite:
                 text = f"{nan:,} NaN and {infinite:,} infinite"
-                message = f"{text} of {count(info.numel, 'element')}"
+                message = f"{text} of {count(arrays[0].size, 'element')}"
                 problems.append(Problem("NON_FINITE", message, info.member, None, (name,)))
     return replace(
         report,

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ptio._errors import LimitError, UnsupportedError
 from ptio._inspect.outline import label
 from ptio._inspect.values import Expanded, check_size, pieces
 from ptio._open import Checkpoint, TensorInfo
@@ -155,10 +156,11 @@ def _array(checkpoint: Checkpoint, info: TensorInfo, bits: bool) -> tuple[Any, n
             value = value.dequantize()
         elif isinstance(value, SparseTensor):
             value = value.to_dense()
-    except ValueError as e:
-        raise NoArray(str(e)) from None
+    except (ValueError, LimitError, UnsupportedError) as e:
+        raise NoArray(str(e.args[0])) from None
     if not isinstance(value, (np.ndarray, np.generic)):
-        raise NoArray(f"a {info.kind} tensor of {info.dtype} is no array of NumPy")
+        kind = "tensor" if info.kind == "tensor" else f"{info.kind} tensor"
+        raise NoArray(f"a {kind} of {info.dtype} is no array of NumPy")
     array = np.asarray(value)
     return array, _dtype_in_file(array.dtype, bits)
 

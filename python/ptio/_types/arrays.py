@@ -55,9 +55,16 @@ def require_own_memory(array: Array, what: str) -> None:
     """Refuses arrays that have more elements than bytes to hold them."""
     if array.size <= 1:
         return
-    span = sum((n - 1) * abs(s) for n, s in zip(array.shape, array.strides, strict=True))
-    if array.size * array.itemsize > span + array.itemsize:
+    if array.size * array.itemsize > memory_span(array):
         raise UnsupportedError(f"{what} overlap in memory")
+
+
+def memory_span(array: Array) -> int:
+    """Bytes from the first to the last that belongs to an element."""
+    if array.size == 0:
+        return 0
+    steps = zip(array.shape, array.strides, strict=True)
+    return int(sum((n - 1) * abs(step) for n, step in steps)) + array.itemsize
 
 
 def require_budget(nbytes: int, max_bytes: int, what: str) -> None:

@@ -137,7 +137,7 @@ class SparseTensor:
                 values = values[:, np.newaxis, np.newaxis]
             rows, columns = matrix.shape[0] // block[0], matrix.shape[1] // block[1]
             grid = matrix.reshape(rows, block[0], columns, block[1], *matrix.shape[2:])
-            counts = np.diff(compressed[batch])
+            counts = np.diff(compressed[batch]).astype(np.intp)
             outer = np.repeat(np.arange(len(counts)), counts)
             where = (outer, plain[batch]) if by_row else (plain[batch], outer)
             np.add.at(grid.swapaxes(1, 2), where, values)

@@ -136,7 +136,7 @@ def _tell(
         _output.json_line(told)
         return
     for info, error in skipped:
-        _output.error(f"{label(info)} is left out: {error}")
+        _output.error(f"{label(info) or 'the object itself'} is left out: {error}")
     rows = [(one.name, one.dtype, one.file) for one in written]
     if rows:
         _output.table(("name", "dtype", "in"), rows, right=(False, False, False))
