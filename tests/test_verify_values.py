@@ -10,6 +10,7 @@ import tracemalloc
 import numpy as np
 import ptio
 import pytest
+from ptio._inspect import values
 from ptio._inspect.values import distinct, non_finite, pieces, statistics
 from support import checkpoints, zip_files
 
@@ -68,6 +69,15 @@ def test_a_tensor_that_shows_its_storage_again_and_again_is_not_read(save):
     report = ptio.verify(save({"huge": huge, "big": big}), values=True)
     assert report.ok
     assert [note.kind for note in report.notes] == ["NOT_READ"]
+
+
+def test_windows_of_a_part_of_a_large_storage_are_read(save, monkeypatch):
+    """What counts is all of the storage: so much is in the file."""
+    monkeypatch.setattr(values, "_ALWAYS_READ", 100)
+    large = checkpoints.tensor("float32", [1, NAN, *range(998)])
+    path = save({"w": checkpoints.view(large, (10, 20), (1, 1))})
+    assert problems(path) == {"w": "2 NaN and 0 infinite of 200 elements"}
+    assert not ptio.verify(path, values=True).notes
 
 
 @pytest.mark.parametrize("kind", ["path", "bytes", "file"])

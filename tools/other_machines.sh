@@ -27,28 +27,28 @@ fetch() { # MACHINE: its libraries, into $folder/MACHINE
     touch "$folder/$1/.complete"
 }
 
-run() { # MACHINE COMPILER'S-NAME-OF-IT EMULATOR...
-    local root=$folder/$1 name=$1-linux-gnu
-    local paths=$root/usr/lib/$name:$root/lib/$name
+run() { # MACHINE COMPILER EMULATOR...
+    mkdir -p "$folder/$1-tests"
     echo "== C tests on $1"
-    EMULATOR="${*:3}" OUT=$(mkdir -p "$folder/$1-tests" && echo "$folder/$1-tests") \
-        CC="$2-linux-gnu-gcc -D_FILE_OFFSET_BITS=64 -I$root/usr/include -I$root/usr/include/$name
-            -L$root/usr/lib/$name -L$root/lib/$name -Wl,-rpath-link,$paths" tests/c/run.sh
+    EMULATOR="${*:3}" OUT=$folder/$1-tests \
+        CC="$2 -D_FILE_OFFSET_BITS=64 -I$root/usr/include -I$root/usr/include/$1-linux-gnu
+            -L$root/usr/lib/$1-linux-gnu -L$root/lib/$1-linux-gnu -Wl,-rpath-link,$paths" tests/c/run.sh
 }
 
 for machine; do
-    paths=$folder/$machine/usr/lib/$machine-linux-gnu:$folder/$machine/lib/$machine-linux-gnu
+    root=$folder/$machine
+    paths=$root/usr/lib/$machine-linux-gnu:$root/lib/$machine-linux-gnu
     case $machine in
     i386)
         need i686-linux-gnu-gcc gcc-i686-linux-gnu libc6-dev-i386-cross
         fetch i386
-        run i386 i686 "$folder/i386/lib/ld-linux.so.2" --library-path "$paths"
+        run i386 i686-linux-gnu-gcc "$root/lib/ld-linux.so.2" --library-path "$paths"
         ;;
     s390x)
         need s390x-linux-gnu-gcc gcc-s390x-linux-gnu libc6-dev-s390x-cross
         need qemu-s390x-static qemu-user-static
         fetch s390x
-        run s390x s390x qemu-s390x-static -L "$folder/s390x" -E "LD_LIBRARY_PATH=$paths"
+        run s390x s390x-linux-gnu-gcc qemu-s390x-static -L "$root" -E "LD_LIBRARY_PATH=$paths"
         ;;
     *) echo "$machine: i386 and s390x are known" >&2; exit 2 ;;
     esac

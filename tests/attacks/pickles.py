@@ -117,6 +117,11 @@ def attributes_that_shadow_a_dicts_methods():
         yield file_of(asm.ordered_dict() + state + asm.op("BUILD"))
 
 
+def _made_by(constructor):
+    yield file_of(asm.call(constructor, asm.number(1 << 20)))
+    yield file_of(constructor + asm.ints(4) + asm.op("NEWOBJ"))
+
+
 @attack(12, "Forbidden", verifies=True)
 def constructors():
     for module, name in [
@@ -128,8 +133,7 @@ def constructors():
         ("torch.storage", "TypedStorage"),
         ("torch.cuda", "FloatStorage"),
     ]:
-        yield file_of(asm.call(asm.global_(module, name), asm.number(1 << 20)))
-        yield file_of(asm.global_(module, name) + asm.ints(4) + asm.op("NEWOBJ"))
+        yield from _made_by(asm.global_(module, name))
 
 
 @attack(12, "Forbidden", options={"allow": ["torch", "torch.*"]})
@@ -141,8 +145,7 @@ def constructors_that_the_caller_allows():
         ("torch.storage", "UntypedStorage"),
         ("torch.cuda", "FloatStorage"),
     ]:
-        yield file_of(asm.call(asm.global_(module, name), asm.number(1 << 20)))
-        yield file_of(asm.global_(module, name) + asm.ints(4) + asm.op("NEWOBJ"))
+        yield from _made_by(asm.global_(module, name))
 
 
 @attack(12, "Malformed", says="is called like a function")

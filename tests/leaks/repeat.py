@@ -8,7 +8,6 @@ resident pages as before. A file whose load takes longer than SLOW is loaded les
 takes as long as the others may; how often is printed.
 """
 
-import ctypes
 import gc
 import io
 import os
@@ -27,7 +26,7 @@ import numpy as np
 import ptio
 from ptio import _core
 from support import small_files
-from support.leaks import allocated, rss
+from support.leaks import allocated, malloced, rss
 
 SLOW = 0.02  # seconds
 _FEWEST = 10
@@ -41,21 +40,6 @@ _SHARED = [
     *(ptio.Opaque, ptio.RawTensor, ptio.FormatError, ptio.ForbiddenError, ptio.LimitError),
     *(ptio.PickleFormatError, ptio.BoundsError, ptio.AmbiguousError, ptio.UnsupportedError),
 ]
-
-
-class _Mallinfo(ctypes.Structure):
-    _fields_ = [(f"field{i}", ctypes.c_size_t) for i in range(10)]
-
-
-def _malloced():
-    """Bytes that malloc has given out; 0 where it does not tell."""
-    try:
-        ask = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
-        return 0
-    ask.restype = _Mallinfo
-    told = ask()
-    return told.field4 + told.field7  # hblkhd, uordblks
 
 
 def _references():
@@ -72,7 +56,7 @@ class Used:
 
     @classmethod
     def now(cls):
-        return cls(allocated(), _malloced(), rss(), _references())
+        return cls(allocated(), malloced(), rss(), _references())
 
 
 def left_behind(work, loops):

@@ -10,7 +10,6 @@ operation: its name, how many allocations could fail, and what was wrong.
 import _testcapi
 import array
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -21,33 +20,13 @@ import pathlib
 import sys
 
 import ptio
+from support.leaks import allocated, malloced
 from support.outline import outline
 
 _LOST = ("<function ", "error return without exception set")  # CPython of its own functions
 _FOREVER = 0  # the second argument of set_nomemory: all allocations from the first on
 _MOST = 20_000
 _PATIENCE = 50  # so many successes in a row, and there was no k-th allocation
-
-
-class _Mallinfo(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in ["a", "b", "c", "d", "hblkhd", "f", "g", "uordblks", "i", "j"]
-    ]
-
-
-def _used():
-    """Blocks of Python's allocator, and bytes of malloc (0 where that does not tell)."""
-    gc.collect()
-    # The cache of methods keeps every name that was looked up.
-    getattr(sys, "_clear_internal_caches", sys._clear_type_cache)()
-    try:
-        ask = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
-        return sys.getallocatedblocks(), 0
-    ask.restype = _Mallinfo
-    told = ask()
-    return sys.getallocatedblocks(), told.hblkhd + told.uordblks
 
 
 class Sweep:
@@ -131,7 +110,7 @@ class Sweep:
         used = array.array("q", bytes(16 * rounds))  # which takes no memory of its own later
         for i in range(rounds):
             self.singly(range(count))
-            used[2 * i], used[2 * i + 1] = _used()
+            used[2 * i], used[2 * i + 1] = allocated(), malloced()
         for what, late in ("blocks", used[rounds::2]), ("bytes", used[rounds + 1 :: 2]):
             grown = [after - before for before, after in itertools.pairwise(late)]
             if all(number > 0 for number in grown):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether work that is done again and again leaves something behind."""
 
+import ctypes
 import gc
 import os
 import sys
@@ -16,6 +17,24 @@ def allocated():
     gc.collect()
     getattr(sys, "_clear_internal_caches", sys._clear_type_cache)()
     return sys.getallocatedblocks()
+
+
+class _Mallinfo(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ["a", "b", "c", "d", "hblkhd", "f", "g", "uordblks", "i", "j"]
+    ]
+
+
+def malloced():
+    """Bytes that malloc has given out; 0 where it does not tell."""
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return 0
+    ask.restype = _Mallinfo
+    told = ask()
+    return told.hblkhd + told.uordblks
 
 
 def flat(work, rounds=300, allowed=2 << 20, settle=50):

@@ -35,7 +35,7 @@ class Expanded(ValueError):
 def arrays_of(value: Any) -> list[Array]:
     """The arrays that a tensor is made of, its elements first: none for one without data.
 
-    Raises Expanded where one of them is not to be read as a whole.
+    Raises Expanded where a part of a sparse or nested tensor is not to be read as a whole.
     """
     if isinstance(value, QuantizedTensor):
         parts = [value.int_repr, value.scale, value.zero_point]
@@ -47,14 +47,14 @@ def arrays_of(value: Any) -> list[Array]:
     else:
         parts = [value] if isinstance(value, (np.ndarray, np.generic)) else []
     arrays = [np.asarray(part) for part in parts if part is not None]
-    for array in arrays:
+    for array in arrays if isinstance(value, (SparseTensor, NestedTensor)) else ():
         _check_repeats(array.shape, array.strides, array.nbytes, memory_span(array))
     return arrays
 
 
 def check_size(info: TensorInfo) -> None:
-    """Raises Expanded for a tensor that is not to be read as a whole; of a sparse or nested one
-    that is known when its arrays are there."""
+    """Raises Expanded for a tensor that is not to be read as a whole; `arrays_of` does for a sparse
+    or nested one, of which too little is known before."""
     if info.kind not in ("sparse", "nested"):
         _check_repeats(info.shape, info.strides, info.nbytes, info.storage_nbytes)
 
